@@ -1,0 +1,1 @@
+"""HQ: the contract it shares with minions, its judgement, its store and its doors."""
