@@ -107,11 +107,12 @@ def rigid_breach(
         expected = order[at] if at < len(order) else None
         return (expected or finished_blocks[at], expected, finished_blocks[at])
     for block in blocks:
-        taken = collapse([step.code for step in steps if step.block == block.code and step.state != "skipped"])
+        taken = _taken_in(block, steps)
         if block.kind == "rigid" and block.code in finished_blocks and taken != block.steps:
             return _difference(block.code, block.steps, taken)
         if block.kind == "elastic":
-            stray = next((code for code in taken if any(code in b.steps for b in blocks if b.kind == "rigid")), None)
+            rigid_codes = {code for other in blocks if other.kind == "rigid" for code in other.steps}
+            stray = next((code for code in taken if code in rigid_codes), None)
             if stray is not None:
                 return (block.code, None, stray)
     unknown = next((step for step in steps if step.block not in order), None)
@@ -132,7 +133,7 @@ def compare(
     difference: tuple[str, str | None, str | None] | None = None
     short = False
     for block in blocks:
-        taken = collapse([step.code for step in steps if step.block == block.code and step.state != "skipped"])
+        taken = _taken_in(block, steps)
         wanted = collapse(block.steps)
         if taken == wanted:
             continue
@@ -143,6 +144,10 @@ def compare(
             continue
         return Comparison("drift", _difference(block.code, wanted, taken))
     return Comparison("incomplete" if short else "conformant", difference)
+
+
+def _taken_in(block: CanonicalBlock, steps: Sequence[TakenStep]) -> tuple[str, ...]:
+    return topology([step for step in steps if step.block == block.code])
 
 
 def _difference(
