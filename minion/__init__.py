@@ -1,0 +1,1 @@
+"""The minion: a small daemon per agent, its runners, its sandbox, its store and its command line."""

@@ -1,0 +1,1 @@
+"""The daemon: it decides what runs, starts runners and writes down what they say."""

@@ -1,0 +1,1 @@
+"""Engines: how an elastic block is executed."""

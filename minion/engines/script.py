@@ -1,0 +1,180 @@
+"""The `script` engine: runs each skill's own script in the tool host, without a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from minion.engines.base import Stage, StagedEffect, TaskResult
+from minion.sandbox.tool_client import ToolResult
+from minion.wire import OrderedSkill
+from server.contract.digest import canonical_json
+from server.contract.topology import PROMPT_STEP
+
+NEEDS_A_MODEL = "needs a model"
+RESULT_KEYS = frozenset({"text", "data", "effects"})
+EFFECT_KEYS = frozenset({"kind", "target", "body", "path", "title"})
+# Enough of a failed script's own words to act on; the whole of it is in the run's log.
+WORDS_OF_FAILURE = 600
+
+
+class ScriptEngine:
+    """Executes skills by their `scripts/run.py` or `scripts/run.sh`."""
+
+    name = "script"
+
+    async def open(self, stage: Stage) -> ScriptSession:
+        """A session is nothing but the list of results so far: scripts keep no memory."""
+        return ScriptSession(stage)
+
+
+class ScriptSession:
+    """One session of scripts: every script reads one JSON document and prints its result."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def skill(
+        self, skill: OrderedSkill, earlier: Sequence[tuple[str, TaskResult]], *, timeout_s: float
+    ) -> TaskResult:
+        """Run the skill's script. A skill without one is skipped: it needs a model, and that is a gap."""
+        if skill.script is None:
+            why = f"The skill {skill.name} has no script and the script engine has no model."
+            return TaskResult("skipped", why=NEEDS_A_MODEL, gap=("step", skill.code, why))
+        result = await self._run(skill, self._document(skill, earlier), timeout_s)
+        return read_result(result)
+
+    async def prompt(self, *, timeout_s: float) -> TaskResult:  # noqa: ARG002 - the Protocol's signature
+        """A prompt cannot be executed by scripts: skipped, with the gap that says so."""
+        why = "The routine is a prompt and the script engine has no model."
+        return TaskResult("skipped", why=NEEDS_A_MODEL, gap=("step", PROMPT_STEP, why))
+
+    async def report(
+        self,
+        earlier: Sequence[tuple[str, TaskResult]],
+        *,
+        facts: Mapping[str, Any],
+        reminder: str | None,
+        timeout_s: float,
+    ) -> Mapping[str, Any] | None:
+        """What the bundled execution-report script prints; None when it fails or prints something else."""
+        skill = self._stage.order.report_skill
+        document = self._document(skill, earlier) | {"run": dict(facts)}
+        if reminder is not None:
+            document["reminder"] = reminder
+        result = await self._run(skill, document, timeout_s)
+        if result.exit != 0 or result.truncated:
+            return None
+        try:
+            claim = json.loads(result.stdout)
+        except (ValueError, RecursionError):
+            return None
+        return claim if isinstance(claim, dict) else None
+
+    async def _run(self, skill: OrderedSkill, document: Mapping[str, Any], timeout_s: float) -> ToolResult:
+        stage = self._stage
+        folder = stage.skill_paths[skill.name]
+        script = f"{folder}/{skill.script}"
+        argv = ["/bin/sh", script] if script.endswith(".sh") else [stage.python, "-I", script]
+        cwd = stage.repositories[0].path if stage.repositories else stage.scratch
+        return await stage.tools.run(
+            argv,
+            cwd=cwd,
+            stdin=canonical_json(document),
+            timeout_s=timeout_s,
+            max_bytes=stage.order.limits.output_bytes,
+        )
+
+    def _document(self, skill: OrderedSkill, earlier: Sequence[tuple[str, TaskResult]]) -> dict[str, Any]:
+        order, stage = self._stage.order, self._stage
+        return {
+            "v": 1,
+            "routine": {key: order.routine.get(key) for key in ("name", "content", "pipeline")},
+            "input": order.input,
+            "skill": skill.name,
+            "now": stage.now,
+            "since": order.since,
+            "timezone": order.timezone,
+            "repositories": [asdict(place) for place in stage.repositories],
+            "results": [_as_input(name, result) for name, result in earlier],
+        }
+
+
+def read_result(result: ToolResult) -> TaskResult:
+    """What a script's end means. Only exit status 0 is a success; one that cannot be read is a failure."""
+    common: dict[str, Any] = {
+        "exit": result.exit,
+        "truncated": result.truncated,
+        "duration_ms": result.duration_ms,
+    }
+    if result.exit != 0:
+        words = result.stderr.decode("utf-8", "replace").strip()[-WORDS_OF_FAILURE:]
+        ended = f"exit {result.exit}" if result.exit is not None else (result.why or "no exit status")
+        why = f"{ended}: {words}" if words else ended
+        return TaskResult("failed", why=why, timed_out=result.why == "timeout", **common)
+    text = result.stdout.decode("utf-8", "replace")
+    if result.truncated:
+        return _cut_short(text, result.truncated, common)
+    return _read_output(text, common)
+
+
+def _cut_short(text: str, dropped: int, common: dict[str, Any]) -> TaskResult:
+    if text.lstrip().startswith("{"):
+        why = f"its JSON result is {dropped} bytes over the output limit"
+        return TaskResult("failed", why=why, **common)
+    note = f"\n\n_(output capped: {dropped} more bytes were dropped)_\n"
+    return TaskResult("completed", text=text + note, **common)
+
+
+def _read_output(text: str, common: dict[str, Any]) -> TaskResult:
+    document = None
+    if text.lstrip().startswith("{"):
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            document = None
+    if not isinstance(document, dict):
+        return TaskResult("completed", text=text, **common)
+    problem = _problem_of(document)
+    if problem is not None:
+        return TaskResult("failed", why=f"its result is not understood: {problem}", **common)
+    effects = tuple(StagedEffect(**effect) for effect in document.get("effects") or ())
+    return TaskResult(
+        "completed", text=document.get("text") or "", data=document.get("data") or {}, effects=effects, **common
+    )
+
+
+def _problem_of(document: Mapping[str, Any]) -> str | None:
+    unknown = sorted(set(document) - RESULT_KEYS)
+    if unknown:
+        return f"unknown key {unknown[0]!r} (known: data, effects, text)"
+    if not isinstance(document.get("text"), str | None):
+        return "text is not a string"
+    if not isinstance(document.get("data"), dict | None):
+        return "data is not an object"
+    effects = document.get("effects")
+    if effects is None:
+        return None
+    if not isinstance(effects, list):
+        return "effects is not a list"
+    for number, effect in enumerate(effects, 1):
+        if not isinstance(effect, dict) or not {"kind", "target"} <= set(effect) <= EFFECT_KEYS:
+            return f"effect {number} needs kind and target, and may have body, path and title"
+        optional = [effect.get(key) for key in EFFECT_KEYS - {"kind", "target"}]
+        strings = isinstance(effect["kind"], str) and isinstance(effect["target"], str)
+        if not strings or not all(isinstance(value, str | None) for value in optional):
+            return f"effect {number} has a value that is not a string"
+    return None
+
+
+def _as_input(name: str, result: TaskResult) -> dict[str, Any]:
+    return {
+        "skill": name,
+        "state": result.state,
+        "text": result.text,
+        "data": dict(result.data),
+        "effects": [{"kind": effect.kind, "target": effect.target} for effect in result.effects],
+        "why": result.why,
+    }

@@ -1,0 +1,109 @@
+"""The runner's line to the daemon: events go to the run folder first, then out; acks and cancels come in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minion.clock import Clock
+from minion.wire import ACKNOWLEDGED, INLINE_BYTES, Answer, Event, WireError
+from server.contract.digest import digest_bytes, instant
+from server.contract.redaction import Redactor
+
+
+class DaemonLost(Exception):
+    """The daemon's end of the pipe is gone: the run must stop, nothing more may be done."""
+
+
+class DaemonLink:
+    """Numbers, redacts, keeps and sends events; knows what was acknowledged and whether to stop.
+
+    `events_file` is created with mode 0600 and only ever appended to. `cancel_reason` is None until the
+    daemon cancels; `lost` is set when the daemon's pipe closes.
+    """
+
+    def __init__(self, run_dir: Path, *, out_fd: int, redactor: Redactor, clock: Clock) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._file = os.open(run_dir / "events.ndjson", flags, 0o600)
+        self._bodies = run_dir / "bodies"
+        self._out = out_fd
+        self._redactor = redactor
+        self._clock = clock
+        self._seq = 0
+        self._acked: set[int] = set()
+        self._news = asyncio.Condition()
+        self.lost = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.cancel_reason: str | None = None
+
+    async def listen(self, answers: asyncio.StreamReader) -> None:
+        """Take the daemon's answers until its pipe closes; then `lost` is set."""
+        try:
+            while line := await answers.readline():
+                await self._take(Answer.read(line))
+        except (WireError, ValueError):
+            # A daemon that talks nonsense cannot be obeyed any more than a dead one.
+            pass
+        finally:
+            self.lost.set()
+            async with self._news:
+                self._news.notify_all()
+
+    async def emit(self, type_: str, data: Mapping[str, Any], *, block: str | None = None) -> Event:
+        """Record an event and send it; for `effect.intent`, `report` and `run.finished` wait for the commit.
+
+        Raises `DaemonLost` when the daemon is gone: an effect whose intent is not committed must not happen.
+        """
+        clean = {key: self._inline(type_, key, value) for key, value in self._redactor.data(dict(data)).items()}
+        self._seq += 1
+        event = Event(self._seq, instant(self._clock()), type_, block, clean)
+        line = event.line()
+        os.write(self._file, line)
+        try:
+            _write_all(self._out, line)
+        except OSError as error:
+            self.lost.set()
+            raise DaemonLost from error
+        if type_ in ACKNOWLEDGED:
+            async with self._news:
+                await self._news.wait_for(lambda: event.seq in self._acked or self.lost.is_set())
+            if event.seq not in self._acked:
+                raise DaemonLost
+        return event
+
+    def redact(self, text: str) -> str:
+        """`text` as it may be written or shown."""
+        return self._redactor.text(text)
+
+    async def _take(self, answer: Answer) -> None:
+        async with self._news:
+            if answer.type == "ack":
+                self._acked.add(answer.seq)
+            elif answer.type == "cancel" and self.cancel_reason is None:
+                self.cancel_reason = answer.reason
+                self.cancelled.set()
+            self._news.notify_all()
+
+    def _inline(self, type_: str, key: str, value: Any) -> Any:
+        """A long text moves to a file of the run folder; the event keeps its path, digest and beginning."""
+        if not isinstance(value, str) or len(value) <= INLINE_BYTES // 4:
+            return value
+        body = value.encode("utf-8", "replace")
+        if len(body) <= INLINE_BYTES:
+            return value
+        self._bodies.mkdir(mode=0o700, exist_ok=True)
+        path = self._bodies / f"{self._seq + 1:06d}-{type_}-{key}.txt"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(body)
+        start = value[:2000]
+        return {"file": f"bodies/{path.name}", "digest": digest_bytes(body), "bytes": len(body), "start": start}
+
+
+def _write_all(fd: int, body: bytes) -> None:
+    view = memoryview(body)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,320 @@
+"""The main path of one run, from the order to its end: trigger, repositories, session, delivery.
+
+Read `Run.perform` first. Blocks and their steps come from the process in the order (DESIGN §5); this module
+knows what each rigid step means and that an elastic block opens one session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal
+
+from minion.clock import Clock
+from minion.engines.base import Session, Stage, TaskResult
+from minion.engines.registry import engine_named
+from minion.runner.blocks import BlockFailed, Ending, Walk
+from minion.runner.budget import Budget
+from minion.runner.checks import Check, check_before_delivery, check_delivered
+from minion.runner.effects import Effect, EffectDesk
+from minion.runner.link import DaemonLink, DaemonLost
+from minion.runner.report import InvalidReport, Report, clamp, validate
+from minion.runner.stage import set_stage
+from minion.runner.trigger import validate_trigger
+from minion.runner.workspace import Workspace, WorkspaceFailed, dispose, lay_out
+from minion.wire import Order, OrderedSkill
+from server.contract.digest import instant
+from server.contract.topology import PROMPT_STEP, CanonicalBlock, skill_code
+
+End = Literal["completed", "failed", "cancelled", "timed_out"]
+REPORT: Final = "execution-report"
+# Pushes and pull requests publish work; a failed check withholds them, but people are still told (DECISIONS).
+WITHHELD_BY_CHECKS: Final = frozenset({"push", "pull_request"})
+
+
+class Run:
+    """One run under way: what its blocks hand to each other."""
+
+    def __init__(self, order: Order, link: DaemonLink, clock: Clock, secrets: Mapping[str, str]) -> None:
+        self.order = order
+        self.link = link
+        self.clock = clock
+        self.walk = Walk(link, dict(order.block_names), order.agent)
+        self.budget = Budget(order.limits)
+        self.desk = EffectDesk(order, secrets)
+        self.workspace: Workspace | None = None
+        self.stage: Stage | None = None
+        self.results: list[tuple[str, TaskResult]] = []
+        self.checks: list[Check] = []
+        self.gaps: list[dict[str, Any]] = []
+        self.rigid: dict[str, Callable[[], Awaitable[None]]] = {
+            "TSK-VALIDATE-TRIGGER": self.validate_trigger,
+            "SCR-CLONE-REPO": self.prepare_workspace,
+            "SCR-PUSH-BRANCH": self.deliver,
+        }
+
+    async def perform(self) -> End:
+        """Walk the process to its end and say `run.finished`. Raises `DaemonLost` when nobody listens."""
+        end, why = await self._walk_blocks()
+        if self.stage is not None:
+            await self.stage.tools.close()
+        if self.workspace is not None and end == "completed":
+            await asyncio.to_thread(dispose, self.workspace)
+        await self.link.emit("run.finished", {"state": end, "why": why})
+        return end
+
+    async def _walk_blocks(self) -> tuple[End, str | None]:
+        blocks = self.order.blocks
+        for number, block in enumerate(blocks):
+            try:
+                await self._walk_block(block)
+            except BlockFailed as error:
+                await self._skip(blocks[number + 1 :], f"{block.code} failed")
+                await self._report_early_failure(error)
+                return "failed", error.why
+            except asyncio.CancelledError:
+                if self.link.lost.is_set():
+                    raise DaemonLost from None
+                await self._skip(blocks[number + 1 :], "the run was stopped")
+                await self._withhold("the run was stopped")
+                timed_out = self.link.cancel_reason == "timeout"
+                return ("timed_out" if timed_out else "cancelled"), self.link.cancel_reason
+        return self._end_of_tasks()
+
+    async def _walk_block(self, block: CanonicalBlock) -> None:
+        async with self.walk.block(block) as ending:
+            if block.kind == "elastic":
+                await self.execute(ending)
+                return
+            (code,) = block.steps
+            async with self.walk.step(code, given=self.order.routine_digest):
+                await self.rigid[code]()
+
+    async def validate_trigger(self) -> None:
+        """Block .01: the order is whole, meant for this minion, and asks for nothing that is missing."""
+        for gap in validate_trigger(self.order):
+            await self._gap(*gap)
+        if self.gaps:
+            raise BlockFailed(
+                self.gaps[0]["description"], hint="remove it from the routine, or add it to the minion"
+            )
+
+    async def prepare_workspace(self) -> None:
+        """Block .02: repositories cloned, environment set up, the tool host around them started."""
+        try:
+            self.workspace = await lay_out(self.order)
+        except WorkspaceFailed as error:
+            raise BlockFailed(str(error), hint="check the routine's repositories") from error
+        self.stage = await set_stage(self.order, self.workspace, now=instant(self.clock()))
+        for repository in self.workspace.repositories:
+            at = repository.head or "no commit"
+            await self.link.emit("log", {"level": "info", "text": f"cloned {repository.ordered.name} at {at}"})
+
+    async def execute(self, ending: Ending) -> None:
+        """Block .03: one session; every skill of the pipeline in order, or the prompt; then the report."""
+        if self.stage is None:
+            raise BlockFailed("The session has no workspace.", hint="the process has no block that prepares one")
+        opened = {
+            "session_id": self.order.session_id,
+            "engine": self.order.engine,
+            "sandbox": "bubblewrap" if self.stage.tools.sandboxed else "unsandboxed",
+        }
+        session = await engine_named(self.order.engine).open(self.stage)
+        await self.link.emit("session.opened", opened)
+        if self.order.skills:
+            for skill in self.order.skills:
+                await self._perform_skill(session, skill)
+        else:
+            await self._perform_prompt(session)
+        await self._check_expectations()
+        await self._report(session)
+        states = {result.state for _, result in self.results}
+        ending.state = "failed" if "failed" in states else "completed" if "completed" in states else "skipped"
+
+    async def deliver(self) -> None:
+        """Block .04: perform what was staged and allowed, each with its intent committed first."""
+        failed_check = next((check for check in self.checks if check.state == "failed"), None)
+        delivered: list[str] = []
+        for effect in self.desk.staged:
+            if effect.refusal is not None:
+                continue
+            if self.budget.timed_out:
+                await self._result(effect, "withheld", "the run ran out of time")
+            elif failed_check is not None and effect.kind in WITHHELD_BY_CHECKS:
+                await self._result(effect, "withheld", f"the check {failed_check.expected!r} failed")
+            else:
+                delivered += await self._perform_effect(effect)
+        for expectation in self.order.routine.get("expect") or ():
+            if "delivered" in expectation:
+                await self._checked(check_delivered(expectation["delivered"], delivered))
+
+    async def _perform_skill(self, session: Session, skill: OrderedSkill) -> None:
+        blocker = next((name for name, result in self.results if result.state != "completed"), None)
+        if blocker is not None:
+            why = f"{blocker} did not complete"
+            self.results.append((skill.name, TaskResult("skipped", why=why)))
+            await self.walk.skip_step(skill.code, why)
+            return
+        async with self.walk.step(skill.code, given=[skill.digest, self.order.input]) as ending:
+            timeout_s = self.budget.left_for_tasks()
+            async with self.walk.step(skill.script or skill.name, kind="tool_call", given=skill.digest) as call:
+                result = await session.skill(skill, self.results, timeout_s=timeout_s)
+                call.state, call.why, call.out = result.state, result.why, result.text
+            ending.state, ending.why, ending.out = result.state, result.why, [result.text, dict(result.data)]
+            await self._take_result(skill.name, result)
+
+    async def _perform_prompt(self, session: Session) -> None:
+        given = [self.order.routine.get("content"), self.order.input]
+        async with self.walk.step(PROMPT_STEP, given=given) as ending:
+            result = await session.prompt(timeout_s=self.budget.left_for_tasks())
+            ending.state, ending.why, ending.out = result.state, result.why, result.text
+            await self._take_result("prompt", result)
+
+    async def _take_result(self, name: str, result: TaskResult) -> None:
+        self.results.append((name, result))
+        self.budget.timed_out = self.budget.timed_out or result.timed_out
+        await self.link.emit(
+            "skill.result",
+            {
+                "skill": name,
+                "state": result.state,
+                "text": result.text,
+                "data": dict(result.data),
+                "exit": result.exit,
+                "truncated": result.truncated,
+                "duration_ms": result.duration_ms,
+                "why": result.why,
+            },
+        )
+        if result.gap is not None:
+            await self._gap(*result.gap)
+        if self.workspace is not None and result.state == "completed":
+            for wish in result.effects:
+                await self.link.emit("effect.staged", self.desk.take(wish, self.workspace).as_event())
+
+    async def _check_expectations(self) -> None:
+        if self.stage is None or self.workspace is None:
+            return
+        for expectation in self.order.routine.get("expect") or ():
+            check = await check_before_delivery(expectation, self.stage, self.workspace, self.results)
+            if check is not None:
+                await self._checked(check)
+
+    async def _report(self, session: Session) -> None:
+        """Ask for the execution report; one reminder; without a valid one the outcome is unknown."""
+        facts = {
+            "id": self.order.run_id,
+            "gaps": self.gaps,
+            "checks": [check.as_event() for check in self.checks],
+        }
+        reminder: str | None = None
+        code = skill_code(REPORT)
+        async with self.walk.step(code, kind="report", given=[name for name, _ in self.results]) as ending:
+            for _ in range(2):
+                claim = await session.report(
+                    self.results, facts=facts, reminder=reminder, timeout_s=self.budget.left_for_report()
+                )
+                try:
+                    report = clamp(validate(claim), self.results)
+                    break
+                except InvalidReport as error:
+                    reminder = str(error)
+            else:
+                ending.state, ending.why = "failed", reminder
+                report = Report("unknown", "The session made no valid report.", "", reminder)
+            ending.out = [report.outcome, report.summary]
+            await self._file_report(report, by="session")
+
+    async def _file_report(self, report: Report, *, by: str) -> None:
+        said = {
+            "outcome": report.outcome,
+            "summary": report.summary,
+            "details": report.details,
+            "note": report.note,
+            "filed_by": by,
+        }
+        await self.link.emit("report", said)
+
+    async def _report_early_failure(self, error: BlockFailed) -> None:
+        await self._withhold("the run failed")
+        await self._file_report(Report("failure", error.why, f"Hint: {error.hint}."), by="runner")
+
+    async def _perform_effect(self, effect: Effect) -> list[str]:
+        if self.workspace is None:
+            return []
+        await self.link.emit("effect.intent", {"id": effect.id, "key": effect.key})
+        work = asyncio.ensure_future(self.desk.perform(effect, self.workspace))
+        try:
+            done = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if self.link.lost.is_set():
+                raise
+            # Stopped half-way it would be unknown; a few seconds more make it known.
+            done = await work
+            await self._result(effect, done.state, done.detail, done.destination, done.reverse)
+            raise
+        await self._result(effect, done.state, done.detail, done.destination, done.reverse)
+        return [effect.target, f"{effect.kind}:{effect.target}"] if done.state == "delivered" else []
+
+    async def _withhold(self, why: str) -> None:
+        for effect in self.desk.staged:
+            if effect.refusal is None and effect.id not in self.desk.settled:
+                await self._result(effect, "withheld", why)
+
+    async def _result(
+        self, effect: Effect, state: str, detail: str, destination: str | None = None, reverse: str | None = None
+    ) -> None:
+        self.desk.settled.add(effect.id)
+        said = {"id": effect.id, "state": state, "detail": detail, "destination": destination, "reverse": reverse}
+        await self.link.emit("effect.result", said)
+
+    async def _checked(self, check: Check) -> None:
+        self.checks.append(check)
+        await self.link.emit("check", check.as_event())
+
+    async def _gap(self, gap_type: str, requested_code: str, description: str) -> None:
+        gap = {"gap_type": gap_type, "requested_code": requested_code, "description": description}
+        self.gaps.append(gap)
+        await self.link.emit("gap", gap)
+
+    async def _skip(self, blocks: tuple[CanonicalBlock, ...], why: str) -> None:
+        for block in blocks:
+            await self.walk.skip_block(block, why)
+
+    def _end_of_tasks(self) -> tuple[End, str | None]:
+        if self.budget.timed_out:
+            return "timed_out", "a skill used up the run's time"
+        failed = next(((name, r) for name, r in self.results if r.state == "failed"), None)
+        if failed is not None:
+            return "failed", f"{failed[0]}: {failed[1].why}"
+        return "completed", None
+
+
+async def run_order(order: Order, link: DaemonLink, clock: Clock, secrets: Mapping[str, str]) -> End:
+    """Perform one run; stops at once when the daemon cancels it or is lost. Raises `DaemonLost`."""
+    run = Run(order, link, clock, secrets)
+    work = asyncio.ensure_future(run.perform())
+    stop = asyncio.ensure_future(_stopped(link))
+    try:
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+        return await work
+    except asyncio.CancelledError:
+        raise DaemonLost from None
+    finally:
+        stop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await stop
+        if run.stage is not None:
+            await run.stage.tools.close()
+
+
+async def _stopped(link: DaemonLink) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in (link.cancelled, link.lost)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

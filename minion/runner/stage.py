@@ -1,0 +1,102 @@
+"""Opens the tool host around a run's workspace: what a session can see, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from minion.engines.base import Stage, Workplace
+from minion.runner.blocks import BlockFailed
+from minion.runner.workspace import Workspace
+from minion.sandbox.bubblewrap import Bind, Envelope
+from minion.sandbox.tool_client import SandboxUnusable, ToolHost
+from minion.wire import Order
+
+_PUBLIC_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+
+
+def python_of_children() -> str:
+    """The interpreter for skill scripts: the real one behind a virtual environment's link."""
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
+async def set_stage(order: Order, workspace: Workspace, *, now: str) -> Stage:
+    """Start the run's tool host and say where everything lies inside it.
+
+    Raises `BlockFailed` when there is no usable sandbox and the run may not do without one (DESIGN §3).
+    """
+    host, sandboxed = await _open_host(order, workspace)
+    run_dir = Path(order.run_dir)
+    skills = {skill.name: skill.path for skill in (*order.skills, order.report_skill)}
+    inside = {name: f"/skills/{name}" for name in skills}
+    places = tuple(
+        Workplace(
+            name=item.ordered.name,
+            path=f"/workspace/{item.ordered.name}" if sandboxed else str(item.files),
+            history=f"/history/{item.ordered.name}.git" if sandboxed else str(item.history),
+            branch=item.branch,
+        )
+        for item in workspace.repositories
+    )
+    scratch = "/scratch" if sandboxed else str(run_dir / "scratch")
+    paths = inside if sandboxed else skills
+    return Stage(order, host, places, paths, scratch, python_of_children(), now)
+
+
+async def _open_host(order: Order, workspace: Workspace) -> tuple[ToolHost, bool]:
+    log = Path(order.run_dir) / "tool_host.log"
+    refused = ""
+    if order.sandbox != "none":
+        try:
+            host = await ToolHost.start(_envelope(order, workspace, sandboxed=True), sandboxed=True, log_path=log)
+            return host, True
+        except SandboxUnusable as error:
+            refused = str(error)
+        foreign = _needs_a_sandbox(order)
+        if foreign is not None:
+            raise BlockFailed(
+                f"No sandbox can be used here ({refused}) and {foreign} may not run without one.",
+                hint="install bubblewrap, or say `sandbox: none` in the routine if you trust all it runs",
+            )
+    try:
+        host = await ToolHost.start(_envelope(order, workspace, sandboxed=False), sandboxed=False, log_path=log)
+    except SandboxUnusable as error:
+        raise BlockFailed(f"The tool host cannot be started: {error}.", hint="see tool_host.log") from error
+    return host, False
+
+
+def _needs_a_sandbox(order: Order) -> str | None:
+    """What of an order may not run unsandboxed: anything but bundled skills whose digest is known."""
+    for skill in (*order.skills, order.report_skill):
+        if not skill.pinned:
+            return f"the skill {skill.name}"
+    if any("command" in expectation for expectation in order.routine.get("expect") or ()):
+        return "the routine's command check"
+    return None
+
+
+def _envelope(order: Order, workspace: Workspace, *, sandboxed: bool) -> Envelope:
+    environment = order.routine.get("environment") or {}
+    skills = [Bind(skill.path, f"/skills/{skill.name}") for skill in (*order.skills, order.report_skill)]
+    env = {
+        **(environment.get("env") or {}),
+        "PATH": f"{Path(python_of_children()).parent}:{_PUBLIC_PATH}",
+        "HOME": "/scratch" if sandboxed else str(workspace.scratch),
+        "TMPDIR": "/tmp" if sandboxed else str(workspace.scratch),  # noqa: S108 - the sandbox's own tmpfs
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TZ": order.timezone,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "GIT_CEILING_DIRECTORIES": str(Path(order.run_dir).parent),
+    }
+    binds = (
+        Bind(str(workspace.root), "/workspace", writable=True),
+        Bind(str(workspace.scratch), "/scratch", writable=True),
+        Bind(str(workspace.history), "/history"),
+        *skills,
+    )
+    masks = tuple((kind, f"/workspace/{path}") for kind, path in workspace.masks())
+    network = environment.get("network", "none") == "full"
+    return Envelope(binds=binds, masks=masks, network=network, env=env)

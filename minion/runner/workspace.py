@@ -1,0 +1,146 @@
+"""Block .02: clones the routine's repositories and lays out what a session sees of them.
+
+    run folder/  git/NAME.git      the private git directory, never shown
+                 workspace/NAME    the files, writable inside the sandbox, without a `.git`
+                 history/NAME.git  a disposable bare clone, read-only inside the sandbox
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from minion.runner.git import Git, GitFailed
+from minion.wire import Order, OrderedRepository
+
+# Configuration that a coding client would obey; a session must neither see nor change a repository's own.
+MASKED_FILES: Final = (".mcp.json",)
+MASKED_FOLDERS: Final = (".claude",)
+_BRANCH: Final = re.compile(r"(?!-)[^\x00-\x20\x7f~^:?*\[\\]{1,200}")
+
+
+class WorkspaceFailed(Exception):
+    """A repository that could not be laid out; the message is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClonedRepository:
+    """A repository as laid out for one run; `head` is None when it has no commit."""
+
+    ordered: OrderedRepository
+    git_dir: Path
+    files: Path
+    history: Path
+    branch: str
+    head: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """All repositories of a run and the git that reads and writes them."""
+
+    root: Path
+    scratch: Path
+    history: Path
+    git: Git
+    repositories: tuple[ClonedRepository, ...]
+
+    def masks(self) -> Iterator[tuple[str, str]]:
+        """The (kind, path relative to the workspace) of every client configuration to be hidden."""
+        for repository in self.repositories:
+            base = repository.files
+            for name in MASKED_FILES:
+                if (base / name).is_file() and not (base / name).is_symlink():
+                    yield "file", f"{repository.ordered.name}/{name}"
+            for name in MASKED_FOLDERS:
+                if (base / name).is_dir() and not (base / name).is_symlink():
+                    yield "dir", f"{repository.ordered.name}/{name}"
+
+
+async def lay_out(order: Order) -> Workspace:
+    """Clone every repository of the order below its run folder. Raises `WorkspaceFailed`, naming the one."""
+    run_dir = Path(order.run_dir)
+    folders = {name: run_dir / name for name in ("git", "workspace", "history", "scratch")}
+    for folder in folders.values():
+        folder.mkdir(mode=0o700)
+    safe = [path for item in order.repositories if item.local for path in _owners(item.url)]
+    git = Git.prepare(
+        run_dir,
+        agent=order.agent,
+        safe=[*safe, *(f"{folders['git']}/{item.name}.git" for item in order.repositories)],
+        search_path=order.search_path,
+        passed_env=order.passed_env,
+    )
+    cloned = []
+    for item in order.repositories:
+        try:
+            cloned.append(await _clone(git, item, folders))
+        except GitFailed as error:
+            raise WorkspaceFailed(f"The repository {item.name} could not be cloned: {error}.") from error
+    return Workspace(folders["workspace"], folders["scratch"], folders["history"], git, tuple(cloned))
+
+
+async def _clone(git: Git, item: OrderedRepository, folders: dict[str, Path]) -> ClonedRepository:
+    git_dir = folders["git"] / f"{item.name}.git"
+    files = folders["workspace"] / item.name
+    history = folders["history"] / f"{item.name}.git"
+    files.mkdir(mode=0o700)
+    # --no-local: objects come through upload-pack; a hostile objects folder could hold links to elsewhere.
+    common = ("clone", "--bare", "--quiet", "--template=")
+    await git.run(*common, "--no-local", "--", item.url, str(git_dir))
+    branch = item.branch or await _default_branch(git, git_dir)
+    if _BRANCH.fullmatch(branch) is None:
+        raise WorkspaceFailed(f"The repository {item.name} has a default branch with an unusable name.")
+    head = await _commit_of(git, git_dir, branch, asked=item.branch is not None)
+    if head is not None:
+        await git.run("read-tree", "--reset", "-u", head, git_dir=git_dir, work_tree=files)
+    await git.run(*common, "--local", "--", str(git_dir), str(history))
+    await git.run("config", "--local", "--remove-section", "remote.origin", git_dir=history)
+    return ClonedRepository(item, git_dir, files, history, branch, head)
+
+
+async def _default_branch(git: Git, git_dir: Path) -> str:
+    try:
+        name = await git.run("symbolic-ref", "--quiet", "--short", "HEAD", git_dir=git_dir)
+    except GitFailed as error:
+        if error.status == 1:
+            return "HEAD"  # the source's HEAD is detached: take what it stands at
+        raise
+    return name.decode("utf-8", "replace").strip()
+
+
+async def _commit_of(git: Git, git_dir: Path, branch: str, *, asked: bool) -> str | None:
+    reference = branch if branch == "HEAD" else f"refs/heads/{branch}"
+    try:
+        out = await git.run("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}", git_dir=git_dir)
+    except GitFailed as error:
+        if error.status == 1 and not asked:
+            return None  # a repository without a commit
+        raise
+    return out.decode().strip()
+
+
+def _owners(url: str) -> list[str]:
+    """The spellings under which git asks whether a local repository is safe to read."""
+    real = os.path.realpath(url)
+    return list(dict.fromkeys((url, real, f"{url}/.git", f"{real}/.git")))
+
+
+def nested_git(files: Path) -> str | None:
+    """The first `.git` (in any letter case) below a workspace, as a relative path; links are not followed."""
+    for folder, folders, names in os.walk(files, followlinks=False):
+        for name in (*folders, *names):
+            if name.casefold() == ".git":
+                return os.path.relpath(os.path.join(folder, name), files)  # noqa: PTH118 - os.walk's own text
+    return None
+
+
+def dispose(workspace: Workspace) -> None:
+    """Remove what only the session needed; the private git directory goes too, its pushes are done."""
+    for folder in (workspace.history, workspace.scratch, workspace.root, workspace.root.parent / "git"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The run store of one minion: one writer, many read-only readers."""

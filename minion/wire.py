@@ -1,0 +1,195 @@
+"""The NDJSON messages between the daemon and a runner: the order, events one way, answers the other.
+
+Plain dataclasses, because neither side may import pydantic (DECISIONS "Protocols").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+from server.contract.digest import canonical_json
+from server.contract.quota import Limits
+from server.contract.topology import CanonicalBlock
+
+VERSION: Final = 1
+EVENT_BYTES: Final = 262_144
+# A body above this is written to a file of the run folder and named by path and digest in the event.
+INLINE_BYTES: Final = 65_536
+# One line of the order: the routine, its skills' instructions and the canonical steps.
+ORDER_BYTES: Final = 16 * 1024 * 1024
+
+EVENT_TYPES: Final = frozenset(
+    {
+        "session.opened", "block.started", "block.finished", "step.started", "step.finished", "skill.result",
+        "effect.staged", "effect.intent", "effect.result", "check", "report", "gap", "usage", "log",
+        "run.finished",
+    }
+)  # fmt: skip
+# The runner goes on only after the daemon has committed these.
+ACKNOWLEDGED: Final = frozenset({"effect.intent", "report", "run.finished"})
+ANSWER_TYPES: Final = frozenset({"ack", "cancel", "decision"})
+
+
+class WireError(Exception):
+    """A line that is no message of this protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedSkill:
+    """A skill as copied for one run: `path` is its folder, `script` relative to it, `pinned` bundled and known."""
+
+    name: str
+    code: str
+    path: str
+    digest: str
+    script: str | None
+    pinned: bool
+    effects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedRepository:
+    """A repository a run works on: `local` when `url` is a path of this machine."""
+
+    name: str
+    url: str
+    branch: str | None
+    local: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All a runner needs for one run, secrets excepted (it opens their file itself).
+
+    `input` is text from outside the routine; `since` the last delivered report's instant; `blocks` the process
+    with the canonical steps of this run; `parent_pid` the process whose death ends the runner.
+    """
+
+    run_id: str
+    session_id: str
+    key: str
+    trigger: str
+    routine: Mapping[str, Any]
+    routine_digest: str
+    minion_id: str
+    agent: str
+    engine: str
+    process: str
+    variant: str
+    blocks: tuple[CanonicalBlock, ...]
+    block_names: Mapping[str, str]
+    skills: tuple[OrderedSkill, ...]
+    report_skill: OrderedSkill
+    repositories: tuple[OrderedRepository, ...]
+    limits: Limits
+    sandbox: str
+    effects: tuple[str, ...]
+    since: str
+    timezone: str
+    run_dir: str
+    outbox_dir: str
+    secrets_file: str
+    search_path: str
+    input: str | None = None
+    passed_env: Mapping[str, str] = field(default_factory=dict)
+    parent_pid: int = 0
+    v: int = VERSION
+
+    def line(self) -> bytes:
+        """The order as one NDJSON line."""
+        return canonical_json(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def read(cls, line: bytes) -> Order:
+        """The order on a line. Raises `WireError` when it is not one of this version."""
+        data = _object(line)
+        if data.get("v") != VERSION:
+            raise WireError(f"order of version {data.get('v')!r}, this runner speaks {VERSION}")
+        try:
+            data["blocks"] = tuple(
+                CanonicalBlock(b["code"], b["kind"], tuple(b["steps"])) for b in data["blocks"]
+            )
+            data["skills"] = tuple(_skill(item) for item in data["skills"])
+            data["report_skill"] = _skill(data["report_skill"])
+            data["repositories"] = tuple(OrderedRepository(**item) for item in data["repositories"])
+            data["limits"] = Limits.from_data(data["limits"])
+            data["effects"] = tuple(data["effects"])
+            return cls(**data)
+        except (KeyError, TypeError) as error:
+            raise WireError(f"incomplete order: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened in a run; `seq` counts from 1 without gaps, `at` is a UTC instant."""
+
+    seq: int
+    at: str
+    type: str
+    block: str | None
+    data: Mapping[str, Any]
+    v: int = VERSION
+
+    def line(self) -> bytes:
+        """The event as one NDJSON line of at most `EVENT_BYTES`. Raises `WireError` when it is larger."""
+        body = canonical_json(asdict(self)).encode() + b"\n"
+        if len(body) > EVENT_BYTES:
+            raise WireError(f"event {self.type} of {len(body)} bytes")
+        return body
+
+    @classmethod
+    def read(cls, line: bytes) -> Event:
+        """The event on a line. Raises `WireError` when the line is not one."""
+        data = _object(line)
+        if set(data) != {item.name for item in fields(cls)} or data["v"] != VERSION:
+            raise WireError("not an event of this version")
+        seq, data_type = data["seq"], data["type"]
+        if not isinstance(seq, int) or seq < 1 or data_type not in EVENT_TYPES:
+            raise WireError(f"unknown event {data_type!r}")
+        well_typed = isinstance(data["at"], str) and isinstance(data["data"], dict)
+        if not well_typed or not isinstance(data["block"], str | None):
+            raise WireError("an event's fields have other types")
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the daemon says to a runner: `ack` of a `seq`, `cancel` with a `reason`, a `decision`."""
+
+    type: str
+    seq: int = 0
+    reason: str = ""
+    id: str = ""
+    answer: str = ""
+
+    def line(self) -> bytes:
+        """The answer as one NDJSON line."""
+        return canonical_json(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def read(cls, line: bytes) -> Answer:
+        """The answer on a line. Raises `WireError` when the line is not one."""
+        data = _object(line)
+        if data.get("type") not in ANSWER_TYPES:
+            raise WireError(f"unknown answer {data.get('type')!r}")
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise WireError(str(error)) from error
+
+
+def _skill(item: dict[str, Any]) -> OrderedSkill:
+    return OrderedSkill(**{**item, "effects": tuple(item["effects"])})
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise WireError("not a line of JSON") from error
+    if not isinstance(data, dict):
+        raise WireError("not a JSON object")
+    return data
