@@ -61,6 +61,7 @@ class Run:
             await self.stage.tools.close()
         if self.workspace is not None and end == "completed":
             await asyncio.to_thread(dispose, self.workspace)
+        await self.link.emit("usage", {"wall_ms": round(self.budget.elapsed_s * 1000)})
         await self.link.emit("run.finished", {"state": end, "why": why})
         return end
 

@@ -1,0 +1,400 @@
+"""The process at the bottom of the sandbox: runs the commands it is asked for, NDJSON in and out.
+
+Standard library only, one file, few imports: each session starts one (`python -I -S`; Python and `json` are
+most of its 25 ms). It trusts its client and nothing that it starts. Protocol: DECISIONS "Tool host".
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing for its constant would cost 3 ms of every start
+    from typing import Any, NoReturn
+
+VERSION = 1
+PAYLOAD = 48 * 1024  # bytes of output in one line: with base64 it stays far below the client's line limit
+BACKLOG = 1024 * 1024  # bytes waiting for a slow client before the output of children is left in their pipes
+PIPE_MOST = 1024 * 1024  # bytes, the most a pipe can hold for an ordinary user (pipe-max-size)
+TERM_TO_KILL_S, KILL_TO_GIVING_UP_S, DRAIN_S, END_S = 0.5, 2.0, 0.2, 3.0
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
+RUNNING, NO_PIPE = -1, -1
+KEYCTL, JOIN_SESSION_KEYRING = {"x86_64": 250, "aarch64": 219, "riscv64": 219}, 1  # libc has no wrapper
+
+
+class BadRequest(Exception):
+    """A request that cannot be carried out as it stands; its text becomes `why`."""
+
+
+class Job:
+    """One running request: its process, the pipes to it and what is still to be done with them."""
+
+    def __init__(self, key: int | str, pid: int, deadline: float, allowance: int) -> None:
+        self.key, self.pid = key, pid
+        self.due = deadline  # the monotonic instant of the next step, though nothing is read until then
+        self.allowance = allowance  # bytes of output that may still be passed on
+        self.truncated = 0  # bytes of output beyond it
+        self.why: str | None = None  # set when the host ends the request itself
+        self.forced, self.status = False, RUNNING
+        self.feed, self.food = NO_PIPE, memoryview(b"")
+        self.outlets: dict[int, str] = {}  # descriptor -> "stdout", "stderr" or "start" (why exec failed)
+        self.start_error = b""
+
+
+class Host:
+    """The loop: one thread, every descriptor non-blocking, so that no child and no client can stop it."""
+
+    def __init__(self, wake_fd: int) -> None:
+        self.wake_fd, self.open = wake_fd, True
+        self.jobs: dict[int, Job] = {}
+        self.outgoing, self.partial = bytearray(), list[bytes]()
+
+    def serve(self) -> None:
+        """Answer requests until the client closes stdin, goes away or a signal asks for the end."""
+        self.say({"ready": True, "pid": os.getpid(), "v": VERSION})
+        while self.open:
+            for fd, event in self.wait():
+                if fd == 0:
+                    self.take_requests()
+                elif fd == 1:
+                    self.flush(event)
+                elif fd == self.wake_fd:
+                    os.read(fd, 4096)
+                for job in self.jobs.values():
+                    if fd == job.feed:
+                        self.feed(job, fd)
+                    elif fd in job.outlets:
+                        self.collect(job, fd)
+            self.reap()
+            for job in list(self.jobs.values()):
+                self.advance(job, time.monotonic())
+
+    def wait(self) -> list[tuple[int, int]]:
+        """The descriptors that are ready, at the latest when the next job is due."""
+        poll = select.poll()
+        poll.register(0, select.POLLIN)
+        poll.register(self.wake_fd, select.POLLIN)
+        # Without output to write only the client's going away is of interest, which poll reports unasked.
+        poll.register(1, select.POLLOUT if self.outgoing else 0)
+        for job in self.jobs.values():
+            for fd in job.outlets if len(self.outgoing) < BACKLOG else ():
+                poll.register(fd, select.POLLIN)
+            if job.feed != NO_PIPE:
+                poll.register(job.feed, select.POLLOUT)
+        left = min((job.due for job in self.jobs.values()), default=1e9) - time.monotonic()
+        return poll.poll(min(max(0.0, left) * 1000 + 1, 3_600_000))
+
+    def take_requests(self) -> None:
+        """Read what the client sent and handle every complete line of it."""
+        chunk = os.read(0, 1024 * 1024)
+        self.open = self.open and bool(chunk)
+        *complete, rest = chunk.split(b"\n")
+        for piece in complete:
+            self.handle(b"".join([*self.partial, piece]))
+            self.partial = []
+        self.partial.append(rest)
+
+    def handle(self, line: bytes) -> None:
+        """Carry out one request, or answer why not; a request can never end the host."""
+        key: int | str | None = None
+        try:
+            request, key = opened(line)
+            running = next((job for job in self.jobs.values() if job.key == key), None)
+            if request.get("op") == "kill":
+                # A kill may cross the end of its request on the way, so that an unknown id is no fault.
+                if running is not None and running.status == RUNNING and running.why is None:
+                    self.stop(running, "killed")
+            elif request.get("op") != "run":
+                raise BadRequest('op must be "run" or "kill"')
+            elif running is not None:
+                key = None  # an answer under this id would end the request that really runs
+                raise BadRequest("this id is already running")
+            else:
+                self.start(key, checked(request))
+        except BadRequest as wrong:
+            self.answer(key, None, 0, str(wrong))
+        except OSError as failure:
+            self.answer(key, None, 0, f"could not start: {failure.strerror}")
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Queue one message for the client."""
+        self.outgoing += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+    def answer(self, key: int | str | None, code: int | None, truncated: int, why: str | None) -> None:
+        """Queue the last message of a request: `why` is said whenever there is no exit code."""
+        reason = {} if why is None else {"why": why[:300]}
+        self.say({"id": key, "exit": code, "truncated": truncated, **reason})
+
+    def flush(self, event: int) -> None:
+        """Write what the client takes now."""
+        self.open = self.open and not event & ~select.POLLOUT
+        try:
+            del self.outgoing[: os.write(1, self.outgoing[: 64 * 1024])]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.open = False
+
+    def start(self, key: int | str, request: dict[str, Any]) -> None:
+        """Fork the request's process in a session of its own; raises `OSError` when the host cannot."""
+        fds: list[int] = []
+        try:
+            for _ in range(4):
+                fds += os.pipe()
+            out, out_w, err, err_w, fault, fault_w, stdin, feed = fds
+            pid = os.fork()
+            if pid == 0:
+                become(request, (stdin, out_w, err_w), fault_w)
+        except OSError:
+            for fd in fds:
+                os.close(fd)
+            raise
+        for fd in (stdin, out_w, err_w, fault_w):
+            os.close(fd)
+        for fd in (out, err, fault, feed):
+            os.set_blocking(fd, False)
+        job = Job(key, pid, time.monotonic() + request["timeout_s"], request["max_bytes"])
+        job.outlets = {out: "stdout", err: "stderr", fault: "start"}
+        job.feed, job.food = feed, memoryview(request["stdin"])
+        self.jobs[pid] = job
+
+    def feed(self, job: Job, fd: int) -> None:
+        """Give the child more of its stdin, and its end."""
+        try:
+            job.food = job.food[os.write(fd, job.food[: 256 * 1024]) :] if job.food else job.food
+        except BlockingIOError:
+            return
+        except OSError:  # the child reads no more: what it ignores is no failure
+            job.food = memoryview(b"")
+        if not job.food:
+            os.close(fd)
+            job.feed = NO_PIPE
+
+    def collect(self, job: Job, fd: int) -> int:
+        """Take one portion from a child's pipe and return its size; 0 when it is empty or closed."""
+        try:
+            portion = os.read(fd, PAYLOAD)
+        except BlockingIOError:
+            return 0
+        stream = job.outlets[fd]
+        if not portion:
+            del job.outlets[fd]
+            os.close(fd)
+        elif stream == "start":
+            job.start_error += portion
+        else:
+            kept = portion[: job.allowance]
+            job.allowance -= len(kept)
+            job.truncated += len(portion) - len(kept)
+            if kept:
+                body = binascii.b2a_base64(kept, newline=False).decode()
+                self.say({"id": job.key, "stream": stream, "b64": body})
+        return len(portion)
+
+    def stop(self, job: Job, why: str) -> None:
+        """Ask the request's process group to end; `advance` forces it half a second later."""
+        job.why, job.due = why, time.monotonic() + TERM_TO_KILL_S
+        send(job.pid, signal.SIGTERM, group=True)
+
+    def reap(self) -> None:
+        """Take in every ended child, adopted ones included."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if job := self.jobs.get(pid):
+                job.status, job.due = status, time.monotonic() + DRAIN_S
+                if job.why is not None:  # what is left of its group, now: later the number could be another's
+                    send(pid, signal.SIGKILL, group=True)
+
+    def advance(self, job: Job, now: float) -> None:
+        """Finish, time out or force one job."""
+        if job.status != RUNNING and not job.outlets:
+            self.finish(job)
+        elif now < job.due:
+            return
+        elif job.status != RUNNING or job.forced:
+            self.finish(job)  # forced and still there: stuck in the kernel, and nobody waits for that
+        elif job.why is None:
+            self.stop(job, "timeout")
+        else:
+            job.forced, job.due = True, now + KILL_TO_GIVING_UP_S
+            send(job.pid, signal.SIGKILL, group=True)
+
+    def finish(self, job: Job) -> None:
+        """Take what lies in the pipes, close them and answer: whoever else holds them is not waited for."""
+        for fd in list(job.outlets):
+            taken = 0
+            while taken < PIPE_MOST and (portion := self.collect(job, fd)):
+                taken += portion
+        for fd in {*job.outlets, job.feed} - {NO_PIPE}:
+            os.close(fd)
+        del self.jobs[job.pid]
+        code, why = None, job.why or job.start_error.decode("utf-8", "replace") or None
+        if why is None:
+            code = os.waitstatus_to_exitcode(job.status)
+            code, why = (code, None) if code >= 0 else (None, f"signal {-code}")
+        self.answer(job.key, code, job.truncated, why)
+
+    def end(self) -> None:
+        """Kill everything that was started, in bounded time; as process 1 the kernel does it at the exit."""
+        me, until = os.getpid(), time.monotonic() + END_S
+        while me != 1 and time.monotonic() < until:
+            self.reap()
+            left = {*descendants(me), *(pid for pid, job in self.jobs.items() if job.status == RUNNING)}
+            if not left:
+                return
+            for pid in left:
+                send(pid, signal.SIGKILL, group=pid in self.jobs)
+            select.select([self.wake_fd], [], [], 0.01)
+
+
+def opened(line: bytes) -> tuple[dict[str, Any], int | str]:
+    """A request line as an object, and its id; raises `BadRequest`."""
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadRequest("not JSON") from None
+    key = request.get("id") if isinstance(request, dict) else None
+    if isinstance(key, bool) or not isinstance(key, int | str):
+        raise BadRequest("not an object whose id is a whole number or a text")
+    return request, key
+
+
+def checked(request: dict[str, Any]) -> dict[str, Any]:
+    """A run request with its texts as bytes; raises `BadRequest` naming the field."""
+    argv, env, timeout_s, most = (request.get(name) for name in ("argv", "env", "timeout_s", "max_bytes"))
+    if not isinstance(argv, list) or not argv:
+        raise BadRequest("argv must be a list with the program in it")
+    if not isinstance(env, dict) or any(not name or "=" in name for name in env):
+        raise BadRequest("env must be an object of texts")
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s < 1e8:
+        raise BadRequest("timeout_s must be a number of seconds above 0")
+    if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+        raise BadRequest("max_bytes must be a whole number of bytes")
+    return {
+        "argv": [encoded(item, "argv") for item in argv],
+        "cwd": encoded(request.get("cwd"), "cwd"),
+        "env": {encoded(name, "env"): encoded(value, "env") for name, value in env.items()},
+        "stdin": encoded(request.get("stdin") or "", "stdin"),
+        "timeout_s": timeout_s,
+        "max_bytes": most,
+    }
+
+
+def encoded(value: object, field: str) -> bytes:
+    """A text as the bytes that the system takes (odd file names come as lone surrogates)."""
+    if not isinstance(value, str) or ("\0" in value and field != "stdin"):
+        raise BadRequest(f"{field} must hold texts without NUL")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise BadRequest(f"{field} holds text that is no UTF-8") from None
+
+
+def become(request: dict[str, Any], stdio: tuple[int, int, int], fault: int) -> NoReturn:
+    """In the forked child: turn into the command, or say why not through `fault` and end."""
+    what = request["cwd"]
+    why = "could not start"
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (*ENDING, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        for target, source in enumerate(stdio):
+            os.dup2(source, target)
+        os.chdir(what)
+        what = request["argv"][0]
+        os.execvpe(what, request["argv"], request["env"])  # noqa: S606  # the whole point of this file
+    except (FileNotFoundError, NotADirectoryError):
+        why = "not found: " + what.decode("utf-8", "replace")
+    except OSError as failure:
+        why = f"could not start {what.decode('utf-8', 'replace')}: {failure.strerror}"
+    finally:
+        os.write(fault, why.encode()[:1000])
+        os._exit(127)
+
+
+def send(pid: int, number: int, *, group: bool) -> None:
+    """Signal a process group or one process; one that is gone, or may not be signalled, is left alone."""
+    try:
+        (os.killpg if group else os.kill)(pid, number)
+    except ProcessLookupError:
+        if group:  # a child that has not come to its setsid yet leads no group
+            send(pid, number, group=False)
+    except PermissionError:
+        return
+
+
+def descendants(root: int) -> list[int]:
+    """The living processes below `root`, from /proc; none on systems without it."""
+    children: dict[int, list[int]] = {}
+    entries = os.scandir("/proc") if sys.platform == "linux" else ()
+    for pid in [int(entry.name) for entry in entries if entry.name.isdigit()]:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  # pathlib is slow to import
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except (OSError, ValueError):
+            continue
+        if state not in b"ZX":
+            children.setdefault(int(parent), []).append(pid)
+    found, below = [], [root]
+    while below:
+        step = children.pop(below.pop(), [])
+        found += step
+        below += step
+    return found
+
+
+def bind_to_parent(parent: int | None) -> bool:
+    """On Linux: end with the parent, adopt orphans, be closed to the children; False when it is gone.
+
+    As process 1 of a pid namespace the parent's end kills outright. Elsewhere it asks (SIGTERM), because a
+    killed host could no longer kill what it started. Not dumpable: a child of the same user can then neither
+    trace the host nor open its pipes through /proc. Namespaces do not hide the session keyring: a new one.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL if os.getpid() == 1 else signal.SIGTERM, 0, 0, 0)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        if os.uname().machine in KEYCTL:
+            libc.syscall(KEYCTL[os.uname().machine], JOIN_SESSION_KEYRING, None)
+    return parent is None or os.getppid() == parent
+
+
+def main() -> None:
+    """Serve until the end. `--parent PID`: the client, in case it died before the binding to it."""
+    wake_read, wake_write = os.pipe()
+    for fd in (wake_read, wake_write, 1):
+        os.set_blocking(fd, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    host = Host(wake_read)
+    if os.getpid() != 1:  # process 1 gets only signals it has handlers for: its children can then not end it
+        for number in ENDING:
+            signal.signal(number, lambda _number, _frame: setattr(host, "open", False))
+    parent = int(sys.argv[sys.argv.index("--parent") + 1]) if "--parent" in sys.argv else None
+    try:
+        if bind_to_parent(parent):
+            host.serve()
+    finally:
+        host.end()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

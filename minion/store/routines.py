@@ -1,0 +1,125 @@
+"""Admitted routines in the store: kept by name with their history, as the daemon schedules and runs them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiosqlite import Connection
+
+from server.contract.digest import canonical_json, digest_of, new_id
+from server.contract.refusals import BadUse, NotFound, Refused
+
+# A first report looks back this far (DECISIONS "Store").
+FIRST_SINCE_DAYS: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRoutine:
+    """A routine as admitted: `document` is its canonical content, id and minion_id included."""
+
+    id: str
+    name: str
+    revision: int
+    document: Mapping[str, Any]
+    digest: str
+    source: str
+    changed_at: str
+    last_delivered_at: str | None
+
+
+async def keep_routine(
+    db: Connection, document: Mapping[str, Any], *, source: str, replace: bool, now: str
+) -> KeptRoutine:
+    """Keep an admitted routine under its name: a new one, a changed one (`replace`), or the same one again.
+
+    A name that was used before gets its old id, history and last delivery back. Raises `Refused` when the name
+    is taken by another content and `replace` is false, or the document carries another routine's id.
+    """
+    name = document["name"]
+    rows = list(await db.execute_fetchall("SELECT * FROM routines WHERE name = ?", (name,)))
+    old = rows[0] if rows else None
+    routine_id = old["id"] if old is not None else document["id"] or new_id("trig_")
+    if document["id"] not in (None, routine_id):
+        raise Refused("routine_id", f"The routine {name} is kept under another id.", hint="leave `id` out")
+    full = {**document, "id": routine_id}
+    digest = digest_of(full)
+    if old is not None and old["removed_at"] is None and old["digest"] != digest and not replace:
+        raise Refused(
+            "routine_exists", f"There is a routine {name} with other content.", hint="add --replace to change it"
+        )
+    if old is not None and old["digest"] == digest and old["removed_at"] is None:
+        return _kept(old)
+    revision = (old["revision"] if old is not None else 0) + 1
+    text = canonical_json(full)
+    await db.execute(
+        "INSERT INTO routines (id, name, revision, document, digest, source, created_at, changed_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision,"
+        " document = excluded.document, digest = excluded.digest, source = excluded.source,"
+        " changed_at = excluded.changed_at, removed_at = NULL",
+        (routine_id, name, revision, text, digest, source, now, now),
+    )
+    await _remember(db, routine_id, name, revision, text, digest, now)
+    rows = list(await db.execute_fetchall("SELECT * FROM routines WHERE id = ?", (routine_id,)))
+    return _kept(rows[0])
+
+
+async def remove_routine(db: Connection, name: str, *, now: str) -> None:
+    """Take a routine out of use; its runs, id and history stay. Raises `NotFound`."""
+    rows = list(
+        await db.execute_fetchall("SELECT * FROM routines WHERE name = ? AND removed_at IS NULL", (name,))
+    )
+    if not rows:
+        raise NotFound("no_such_routine", f"There is no routine {name}.", hint="minion routine list")
+    revision = rows[0]["revision"] + 1
+    await db.execute(
+        "UPDATE routines SET removed_at = ?, revision = ? WHERE name = ?", (now, revision, name)
+    )
+    await _remember(db, rows[0]["id"], name, revision, None, None, now)
+
+
+async def _remember(
+    db: Connection, routine_id: str, name: str, revision: int, text: str | None, digest: str | None, now: str
+) -> None:
+    await db.execute(
+        "INSERT INTO routine_history VALUES (?, ?, ?, ?, ?, ?)", (routine_id, name, revision, text, digest, now)
+    )
+
+
+def list_routines(db: sqlite3.Connection) -> list[KeptRoutine]:
+    """All routines in use, by name."""
+    rows = db.execute("SELECT * FROM routines WHERE removed_at IS NULL ORDER BY name").fetchall()
+    return [_kept(row) for row in rows]
+
+
+def find_routine(db: sqlite3.Connection, text: str) -> KeptRoutine:
+    """The routine in use that `text` names: its name, its id or the id's unique beginning.
+
+    Raises `NotFound` (the nearest name in the hint) or `BadUse` when a beginning fits several.
+    """
+    kept = list_routines(db)
+    found = [item for item in kept if item.name == text] or [
+        item for item in kept if text.startswith("trig_") and item.id.startswith(text)
+    ]
+    if len(found) > 1:
+        raise BadUse("ambiguous", f"Several routines begin with {text}.", hint="give more of the id")
+    if not found:
+        names = ", ".join(item.name for item in kept[:8])
+        hint = f"there are: {names}" if names else "minion init, or minion routine add FILE"
+        raise NotFound("no_such_routine", f"There is no routine {text}.", hint=hint)
+    return found[0]
+
+
+def last_run_of(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
+    """The newest run of a routine: id, verdict, when it ended; None when it never ran."""
+    query = "SELECT id, verdict, created_at, ended_at FROM runs WHERE routine = ? ORDER BY ordinal DESC LIMIT 1"
+    row = db.execute(query, (name,)).fetchone()
+    return dict(row) if row is not None else None
+
+
+def _kept(row: Mapping[str, Any]) -> KeptRoutine:
+    names = ("id", "name", "revision", "digest", "source", "changed_at", "last_delivered_at")
+    return KeptRoutine(document=json.loads(row["document"]), **{name: row[name] for name in names})

@@ -1,0 +1,153 @@
+"""How a run ends in the store: what was left open is closed, the truths are derived, old runs are pruned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiosqlite import Connection
+
+from minion.store.run_log import append_event, append_home, chain_heads, insert_step, move
+from server.contract.digest import canonical_json, digest_of
+from server.contract.run import RunState, Truths, delivery_of, has_ended, verdict_of
+from server.contract.topology import CanonicalBlock, TakenStep, compare, fingerprint, topology
+
+KEPT_RUNS: Final = 200
+
+
+async def end_run(
+    db: Connection, run_id: str, end: RunState, *, now: str, why: str | None = None, hint: str | None = None
+) -> str:
+    """End a run: derive its topology, conformance, delivery and verdict, seal its chains; the final state.
+
+    A `completed` or `failed` run whose rigid part was skipped, reordered or altered ends `violated`.
+    """
+    await close_what_is_open(db, run_id, now=now)
+    run = await _one(db, "SELECT * FROM runs WHERE id = ?", run_id)
+    blocks = [CanonicalBlock(b["code"], b["kind"], tuple(b["steps"])) for b in json.loads(run["canonical"])]
+    steps = [TakenStep(r["block"], r["code"], r["state"]) for r in await _steps(db, run_id)]
+    begun = [r["code"] for r in await _rows(db, _BEGUN, run_id)]
+    comparison = compare(blocks, steps, begun)
+    if comparison.conformance == "violation" and end in ("completed", "failed"):
+        end, why = "violated", f"a rigid block was skipped, reordered or altered: {comparison.first_difference}"
+    taken = topology(steps)
+    truths = await _truths(db, run, end)
+    await _file_missing_report(db, run, end, why, now=now)
+    outcome = (await _one(db, "SELECT outcome FROM runs WHERE id = ?", run_id))["outcome"]
+    await move(db, run_id, run["state"], end, now=now, why=why)
+    await db.execute(
+        "UPDATE runs SET delivery = ?, verdict = ?, topology = ?, fingerprint = ?, conformance = ?,"
+        " first_difference = ?, why = ?, hint = ?, ended_at = ?, delivery_target = ?, runner_pid = NULL"
+        " WHERE id = ?",
+        (
+            *(truths.delivery, verdict_of(truths), canonical_json(list(taken)), fingerprint(taken)),
+            *(comparison.conformance, canonical_json(comparison.first_difference), why, hint, now),
+            *(await _delivery_target(db, run_id), run_id),
+        ),
+    )
+    if truths.delivery in ("delivered", "accepted"):
+        await db.execute(
+            "UPDATE routines SET last_delivered_at = ? WHERE id = ?", (run["started_at"], run["routine_id"])
+        )
+    sealed = {"state": end, "outcome": outcome, "verdict": verdict_of(truths), **await chain_heads(db, run_id)}
+    await append_home(db, "run", run_id, sealed)
+    return end
+
+
+async def close_what_is_open(db: Connection, run_id: str, *, now: str) -> None:
+    """Steps and blocks without an end become `interrupted`, effects with an intent but no result `unknown`."""
+    for row in await _rows(db, _OPEN_STEPS, run_id):
+        data = json.loads(row["data"])
+        ended = {"state": "interrupted", "why": "the run ended before it", "started_at": row["at"]}
+        await insert_step(
+            db, run_id, row["block"], {**data, **ended, "digest_out": digest_of(None)}, ended_at=now
+        )
+    await db.execute(
+        "UPDATE block_runs SET state = 'interrupted', ended_at = ? WHERE run_id = ? AND state = 'running'",
+        (now, run_id),
+    )
+    await db.execute(
+        "UPDATE effects SET state = 'unknown', detail = 'interrupted: whether it happened is not known'"
+        " WHERE run_id = ? AND state = 'intended'",
+        (run_id,),
+    )
+    await db.execute(
+        "UPDATE effects SET state = 'withheld', detail = 'the run ended before it', settled_at = ?"
+        " WHERE run_id = ? AND state = 'staged'",
+        (now, run_id),
+    )
+
+
+async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
+    """Remove all but the newest `keep` ended runs, each behind a tombstone; the folders that may go now.
+
+    A run that has not ended is never pruned, and does not count.
+    """
+    ended = [state for state in _STATES if has_ended(state)]
+    marks = ", ".join("?" * len(ended))
+    query = f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY ordinal DESC LIMIT -1 OFFSET ?"  # noqa: S608
+    folders = []
+    for run in list(await db.execute_fetchall(query, (*ended, keep))):
+        body = {name: run[name] for name in ("routine", "ended_at", "verdict")} | {"pruned_at": now}
+        await append_home(db, "tombstone", run["id"], {**body, **await chain_heads(db, run["id"])})
+        for table in ("events", "step_logs", "block_runs", "sessions", "effects", "gaps"):
+            await db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run["id"],))  # noqa: S608 - our names
+        await db.execute("DELETE FROM runs WHERE id = ?", (run["id"],))
+        folders.append(run["folder"])
+    return folders
+
+
+_STATES: Final[tuple[RunState, ...]] = ("completed", "failed", "cancelled", "timed_out", "interrupted", "violated")
+_BEGUN: Final = "SELECT code FROM block_runs WHERE run_id = ? AND started_at IS NOT NULL ORDER BY ordinal"
+_OPEN_STEPS: Final = """
+SELECT at, block, data FROM events WHERE run_id = ? AND type = 'step.started'
+    AND json_extract(data, '$.number') NOT IN (SELECT number FROM step_logs WHERE step_logs.run_id = events.run_id)
+    ORDER BY ordinal
+"""
+
+
+async def _truths(db: Connection, run: Mapping[str, Any], end: RunState) -> Truths:
+    effects = [row["state"] for row in await _rows(db, "SELECT state FROM effects WHERE run_id = ?", run["id"])]
+    query = "SELECT data FROM events WHERE run_id = ? AND type = 'check' ORDER BY ordinal"
+    checks = [json.loads(row["data"]) for row in await _rows(db, query, run["id"])]
+    expects = tuple((check["kind"], check["state"] == "passed") for check in checks)
+    unknown = any(state == "unknown" for state in effects)
+    return Truths(end, run["outcome"], delivery_of(effects), expects, unknown)
+
+
+async def _file_missing_report(
+    db: Connection, run: Mapping[str, Any], end: RunState, why: str | None, *, now: str
+) -> None:
+    """After a timeout, a cancel or a death the supervisor files the report with what is known (DESIGN §5.3)."""
+    if run["summary"] is not None:
+        return
+    query = "SELECT count(*) AS n FROM step_logs WHERE run_id = ? AND kind = 'step' AND state = 'completed'"
+    done = (await _one(db, query, run["id"]))["n"]
+    words = {
+        "timed_out": "Stopped at its time limit", "cancelled": "Cancelled", "interrupted": "Interrupted",
+    }.get(end, "Ended without a report")  # fmt: skip
+    summary = f"{words} after {done} completed step{'' if done == 1 else 's'}{f': {why}' if why else ''}."
+    report = {"outcome": "unknown", "summary": summary, "details": "", "filed_by": "supervisor"}
+    await append_event(db, run["id"], "report", report, at=now)
+    await db.execute("UPDATE runs SET outcome = 'unknown', summary = ? WHERE id = ?", (summary, run["id"]))
+
+
+async def _delivery_target(db: Connection, run_id: str) -> str | None:
+    query = "SELECT destination FROM effects WHERE run_id = ? AND destination IS NOT NULL ORDER BY ordinal"
+    places = [row["destination"] for row in await _rows(db, query, run_id)]
+    return ", ".join(places) or None
+
+
+async def _steps(db: Connection, run_id: str) -> list[Any]:
+    query = "SELECT block, code, state FROM step_logs WHERE run_id = ? AND kind = 'step' ORDER BY number"
+    return await _rows(db, query, run_id)
+
+
+async def _rows(db: Connection, query: str, run_id: str) -> list[Any]:
+    return list(await db.execute_fetchall(query, (run_id,)))
+
+
+async def _one(db: Connection, query: str, run_id: str) -> Mapping[str, Any]:
+    rows = await _rows(db, query, run_id)
+    return dict(rows[0])

@@ -1,0 +1,170 @@
+"""Reads the run store: lists of runs, one run whole, and whether its log is intact. Read-only connections only."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from minion.store.run_log import event_body, home_body, step_body
+from server.contract.digest import CHAIN_START, first_broken_link
+from server.contract.refusals import BadUse, NotFound
+from server.contract.topology import CanonicalBlock, canonical_sequence
+
+LISTED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A place where the log does not follow from what stands before it; `position` counts from 0."""
+
+    chain: str
+    position: int
+
+
+def list_runs(
+    db: sqlite3.Connection, *, routine: str | None = None, state: str | None = None, limit: int = LISTED
+) -> list[dict[str, Any]]:
+    """The newest runs first, at most `limit`, of one routine and in one state or with one verdict if asked."""
+    wheres, values = ["1"], []
+    if routine is not None:
+        wheres.append("(routine = ? OR routine_id = ?)")
+        values += [routine, routine]
+    if state is not None:
+        wheres.append("(state = ? OR verdict = ?)")
+        values += [state, state]
+    query = f"SELECT * FROM runs WHERE {' AND '.join(wheres)} ORDER BY ordinal DESC LIMIT ?"  # noqa: S608
+    names = ("id", "routine", "trigger", "state", "outcome", "delivery", "verdict", "summary", "engine",
+             "fingerprint", "created_at", "started_at", "ended_at")  # fmt: skip
+    return [{name: row[name] for name in names} for row in db.execute(query, (*values, limit)).fetchall()]
+
+
+def find_run(db: sqlite3.Connection, text: str) -> str:
+    """The run that `text` means: an id, an id's unique beginning, a routine's name (its newest), `NAME@last`.
+
+    Raises `NotFound`, or `BadUse` when a beginning fits several runs; a pruned run is named as such.
+    """
+    name = text.removesuffix("@last")
+    if name == "last" or text == "last":
+        rows = db.execute("SELECT id FROM runs ORDER BY ordinal DESC LIMIT 1").fetchall()
+    else:
+        query = "SELECT id FROM runs WHERE routine = ? ORDER BY ordinal DESC LIMIT 1"
+        rows = db.execute(query, (name,)).fetchall()
+    if not rows and text.startswith("run_"):
+        rows = db.execute("SELECT id FROM runs WHERE substr(id, 1, ?) = ? LIMIT 2", (len(text), text)).fetchall()
+    if len(rows) == 1:
+        return str(rows[0]["id"])
+    if rows:
+        raise BadUse("ambiguous", f"Several runs begin with {text}.", hint="give more of the id: minion runs")
+    stone = db.execute(
+        "SELECT 1 FROM home_chain WHERE kind = 'tombstone' AND ref = ?", (text,)
+    ).fetchone()
+    if stone is not None:
+        raise NotFound("pruned", f"The run {text} was pruned; only its seal is kept.", hint="minion runs")
+    raise NotFound("no_such_run", f"There is no run {text}.", hint="minion runs")
+
+
+def whole_run(db: sqlite3.Connection, run_id: str) -> dict[str, Any]:
+    """One run as `minion show --json` prints it (the fields of the contract's `RunReport`)."""
+    run = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+    blocks = [CanonicalBlock(b["code"], b["kind"], tuple(b["steps"])) for b in json.loads(run["canonical"])]
+    plain = ("id", "routine", "trigger", "state", "outcome", "delivery", "verdict", "summary", "details", "why",
+             "hint", "fingerprint", "canonical_fingerprint", "conformance", "created_at", "started_at", "ended_at",
+             "engine", "sandbox", "delivery_target", "process", "variant", "revision")  # fmt: skip
+    return {
+        "protocol": 1,
+        **{name: run[name] for name in plain},
+        "folder": run["folder"],
+        "topology": json.loads(run["topology"]),
+        "canonical": list(canonical_sequence(blocks)),
+        "first_difference": json.loads(run["first_difference"] or "null"),
+        "usage": json.loads(run["usage"]),
+        "lock": json.loads(run["lock"]),
+        "blocks": _blocks(db, run_id),
+        "effects": _effects(db, run_id),
+        "sessions": [
+            dict(row) for row in db.execute(
+                "SELECT id, engine, sandbox, opened_at FROM sessions WHERE run_id = ? ORDER BY opened_at", (run_id,)
+            ).fetchall()
+        ],
+        "checks": [json.loads(row["data"]) for row in _events(db, run_id, "check")],
+        "gaps": [
+            dict(row) for row in db.execute(
+                "SELECT id, gap_type, requested_code, description, at FROM gaps WHERE run_id = ? ORDER BY at, id",
+                (run_id,),
+            ).fetchall()
+        ],
+    }  # fmt: skip
+
+
+def results_of(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
+    """The results of a run's skills in order: name, state, text and why (a long text as its beginning)."""
+    found = []
+    for row in _events(db, run_id, "skill.result"):
+        data = json.loads(row["data"])
+        text = data["text"]
+        if isinstance(text, dict):
+            text = f"{text['start']}\n\n… {text['bytes']} bytes, whole in {text['file']}"
+        found.append({"skill": data["skill"], "state": data["state"], "text": text, "why": data["why"]})
+    return found
+
+
+def breaches(db: sqlite3.Connection, run_id: str | None = None) -> list[Breach]:
+    """Where the chains are broken: of one run, or of all runs and the home; empty when all is intact."""
+    found = []
+    query = "SELECT id FROM runs ORDER BY ordinal"
+    runs = [run_id] if run_id is not None else [row["id"] for row in db.execute(query).fetchall()]
+    for run in runs:
+        found += _run_breaches(db, run)
+    if run_id is None:
+        rows = db.execute("SELECT * FROM home_chain ORDER BY position").fetchall()
+        at = first_broken_link((home_body(r["kind"], r["ref"], r["body"]), r["hash"]) for r in rows)
+        found += [Breach("home", at)] if at is not None else []
+    return found
+
+
+def _run_breaches(db: sqlite3.Connection, run_id: str) -> list[Breach]:
+    events = db.execute("SELECT * FROM events WHERE run_id = ? ORDER BY ordinal", (run_id,)).fetchall()
+    steps = db.execute("SELECT * FROM step_logs WHERE run_id = ? ORDER BY ordinal", (run_id,)).fetchall()
+    found = []
+    at = first_broken_link(
+        (event_body(r["run_id"], r["ordinal"], r["seq"], r["at"], r["type"], r["block"], r["data"]), r["hash"])
+        for r in events
+    )
+    found += [Breach(f"{run_id} events", at)] if at is not None else []
+    at = first_broken_link((step_body(dict(row)), row["hash"]) for row in steps)
+    found += [Breach(f"{run_id} steps", at)] if at is not None else []
+    # A cut-off tail leaves an intact chain: only the head that was sealed at the run's end shows it.
+    seal = db.execute(
+        "SELECT body FROM home_chain WHERE kind = 'run' AND ref = ? ORDER BY position DESC LIMIT 1", (run_id,)
+    ).fetchone()
+    if seal is not None:
+        sealed = json.loads(seal["body"])
+        for name, rows in (("events", events), ("steps", steps)):
+            if (rows[-1]["hash"] if rows else CHAIN_START) != sealed[name]:
+                found.append(Breach(f"{run_id} {name} against its seal", len(rows)))
+    return found
+
+
+def _blocks(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
+    steps: dict[str, list[dict[str, Any]]] = {}
+    for row in db.execute("SELECT * FROM step_logs WHERE run_id = ? ORDER BY number", (run_id,)).fetchall():
+        names = ("code", "state", "kind", "started_at", "ended_at", "why")
+        steps.setdefault(row["block"], []).append({name: row[name] for name in names})
+    rows = db.execute("SELECT * FROM block_runs WHERE run_id = ? ORDER BY ordinal", (run_id,)).fetchall()
+    names = ("code", "name", "kind", "state", "why", "started_at", "ended_at")
+    return [{**{name: row[name] for name in names}, "steps": steps.get(row["code"], [])} for row in rows]
+
+
+def _effects(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
+    rows = db.execute("SELECT * FROM effects WHERE run_id = ? ORDER BY ordinal", (run_id,)).fetchall()
+    names = ("id", "kind", "target", "title", "state", "detail", "destination", "reverse", "bytes", "digest",
+             "staged_at", "intended_at", "settled_at")  # fmt: skip
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def _events(db: sqlite3.Connection, run_id: str, type_: str) -> Sequence[Mapping[str, Any]]:
+    query = "SELECT data FROM events WHERE run_id = ? AND type = ? ORDER BY ordinal"
+    return db.execute(query, (run_id, type_)).fetchall()
