@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from minion.runner.git import Git, GitFailed
 from minion.wire import Order, OrderedRepository
@@ -50,7 +50,7 @@ class Workspace:
     git: Git
     repositories: tuple[ClonedRepository, ...]
 
-    def masks(self) -> Iterator[tuple[str, str]]:
+    def masks(self) -> Iterator[tuple[Literal["file", "dir"], str]]:
         """The (kind, path relative to the workspace) of every client configuration to be hidden."""
         for repository in self.repositories:
             base = repository.files

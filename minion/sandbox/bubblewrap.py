@@ -41,9 +41,11 @@ PUBLIC_HOST_PATHS = (
 )
 NETWORK_HOST_PATHS = ("/etc/resolv.conf", "/etc/hosts")
 # Memory-backed folders with their most bytes: they live and die with the sandbox.
-SCRATCH = {"/tmp": 256 * MIB, "/run": 16 * MIB, "/home": 64 * MIB, "/root": 64 * MIB, "/var": 64 * MIB}  # noqa: S108
+SCRATCH = {"/tmp": 256 * MIB, "/dev/shm": 64 * MIB, "/run": 16 * MIB}  # noqa: S108
+SCRATCH |= dict.fromkeys(("/home", "/root", "/var"), 64 * MIB)
 # Folders that hold other people's files, sockets or the kernel: never bound as a whole.
-TOO_WIDE = frozenset("/ /etc /home /root /run /tmp /var /boot /opt /srv /mnt /media".split())
+TOO_WIDE = {"/", "/boot", "/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/var", *SCRATCH}
+OWN = {"bin", "sbin", "lib", "lib64", "usr", "etc", "proc", "dev", "sys", "minion"}
 KERNEL = ("/proc", "/sys", "/dev")
 
 
@@ -89,7 +91,7 @@ def command(
     line = [bwrap, *_isolation(envelope)]
     for name, value in sorted(envelope.env.items()):
         line += ["--setenv", name, value]
-    line += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 * MIB), "--tmpfs", "/dev/shm"]  # noqa: S108
+    line += ["--proc", "/proc", "--dev", "/dev"]
     for folder, most in SCRATCH.items():
         line += ["--size", str(most), "--tmpfs", folder]
     for path in (*host_paths, *(NETWORK_HOST_PATHS if envelope.network else ())):
@@ -147,18 +149,17 @@ def _python_prefixes(python: str, host_paths: tuple[str, ...]) -> Iterator[str]:
     """The folders that the running Python lies in, as named and as they really are, if not public already."""
     real = Path(python).resolve()
     for prefix in dict.fromkeys((sys.base_prefix, str(real.parent.parent))):
-        if any(Path(prefix if path == "/usr" else real).is_relative_to(path) for path in host_paths):
-            continue
-        _refuse_wide(prefix)
-        yield prefix
+        if not any(Path(prefix).is_relative_to(path) for path in host_paths):
+            _refuse_wide(prefix)
+            yield prefix
 
 
 def _check(bind: Bind) -> None:
     """Raise `ValueError` for a bind that no envelope may have."""
     target = PurePosixPath(bind.target)
-    if not target.is_absolute() or ".." in target.parts or bind.target != str(target):
+    if target.root != "/" or ".." in target.parts or bind.target != str(target):
         raise ValueError(f"the bind target {bind.target!r} is not a plain absolute path")
-    if len(target.parts) == 1 or target.parts[1] in ("usr", "etc", "proc", "dev", "sys", "minion", "bin", "lib"):
+    if len(target.parts) == 1 or target.parts[1] in OWN:
         raise ValueError(f"the bind target {bind.target} belongs to the envelope itself")
     if not Path(bind.source).is_absolute():
         raise ValueError(f"the bind source {bind.source!r} is not an absolute path")
@@ -167,9 +168,13 @@ def _check(bind: Bind) -> None:
 
 def _refuse_wide(source: str) -> None:
     """Raise `ValueError` for a source that holds the home folder, the system's own folders or a socket."""
-    real = Path(source).resolve()
     home = Path.home().resolve()
-    if str(real) in TOO_WIDE or home.is_relative_to(real) or any(real.is_relative_to(path) for path in KERNEL):
+    try:
+        real = Path(source).resolve()
+    except OSError:  # a link that cannot even be read, as in another's /proc
+        raise ValueError(f"{source} may not be bound: nobody can tell where it leads") from None
+    of_the_kernel = any(real.is_relative_to(path) for path in KERNEL)
+    if str(real) in TOO_WIDE or home.is_relative_to(real) or of_the_kernel:
         raise ValueError(f"{source} holds more than a sandbox may see")
     if real.exists() and stat.S_ISSOCK(real.stat().st_mode):
         raise ValueError(f"{source} is a socket, a door out of the sandbox")

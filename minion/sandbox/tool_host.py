@@ -26,7 +26,7 @@ TERM_TO_KILL_S, KILL_TO_GIVING_UP_S, DRAIN_S, END_S = 0.5, 2.0, 0.2, 3.0
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
-RUNNING, NO_PIPE = -1, -1
+RUNNING = NO_PIPE = -1
 KEYCTL, JOIN_SESSION_KEYRING = {"x86_64": 250, "aarch64": 219, "riscv64": 219}, 1  # libc has no wrapper
 
 
@@ -305,8 +305,7 @@ def encoded(value: object, field: str) -> bytes:
 
 def become(request: dict[str, Any], stdio: tuple[int, int, int], fault: int) -> NoReturn:
     """In the forked child: turn into the command, or say why not through `fault` and end."""
-    what = request["cwd"]
-    why = "could not start"
+    what, why = request["cwd"], "could not start"
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -377,16 +376,17 @@ def bind_to_parent(parent: int | None) -> bool:
 
 
 def main() -> None:
-    """Serve until the end. `--parent PID`: the client, in case it died before the binding to it."""
-    wake_read, wake_write = os.pipe()
-    for fd in (wake_read, wake_write, 1):
+    """Serve until the end. `--parent PID`: the client, in case it died before the binding."""
+    wake = os.pipe()
+    for fd in (*wake, 1):
         os.set_blocking(fd, False)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    host = Host(wake_read)
-    if os.getpid() != 1:  # process 1 gets only signals it has handlers for: its children can then not end it
-        for number in ENDING:
-            signal.signal(number, lambda _number, _frame: setattr(host, "open", False))
+    host = Host(wake[0])
+    # Process 1 gets only signals it has handlers for, and Python brings one: without, no child can end it.
+    handler = signal.SIG_DFL if os.getpid() == 1 else lambda _number, _frame: setattr(host, "open", False)
+    for number in ENDING:
+        signal.signal(number, handler)
     parent = int(sys.argv[sys.argv.index("--parent") + 1]) if "--parent" in sys.argv else None
     try:
         if bind_to_parent(parent):

@@ -6,12 +6,13 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-from aiosqlite import Connection
+from typing import TYPE_CHECKING, Any, Final
 
 from server.contract.digest import canonical_json, digest_of, new_id
 from server.contract.refusals import BadUse, NotFound, Refused
+
+if TYPE_CHECKING:
+    from aiosqlite import Connection
 
 # A first report looks back this far (DECISIONS "Store").
 FIRST_SINCE_DAYS: Final = 7
@@ -120,6 +121,6 @@ def last_run_of(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
     return dict(row) if row is not None else None
 
 
-def _kept(row: Mapping[str, Any]) -> KeptRoutine:
+def _kept(row: sqlite3.Row) -> KeptRoutine:
     names = ("id", "name", "revision", "digest", "source", "changed_at", "last_delivered_at")
     return KeptRoutine(document=json.loads(row["document"]), **{name: row[name] for name in names})

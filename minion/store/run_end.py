@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
-
-from aiosqlite import Connection
+from typing import TYPE_CHECKING, Any, Final
 
 from minion.store.run_log import append_event, append_home, chain_heads, insert_step, move
 from server.contract.digest import canonical_json, digest_of
 from server.contract.run import RunState, Truths, delivery_of, has_ended, verdict_of
 from server.contract.topology import CanonicalBlock, TakenStep, compare, fingerprint, topology
 
+if TYPE_CHECKING:
+    from aiosqlite import Connection
+
 KEPT_RUNS: Final = 200
 
 
 async def end_run(
     db: Connection, run_id: str, end: RunState, *, now: str, why: str | None = None, hint: str | None = None
-) -> str:
+) -> RunState:
     """End a run: derive its topology, conformance, delivery and verdict, seal its chains; the final state.
 
     A `completed` or `failed` run whose rigid part was skipped, reordered or altered ends `violated`.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from minion.store.run_log import event_body, home_body, step_body
+from minion.store.chained import event_body, home_body, step_body
 from server.contract.digest import CHAIN_START, first_broken_link
 from server.contract.refusals import BadUse, NotFound
 from server.contract.topology import CanonicalBlock, canonical_sequence
@@ -84,19 +84,10 @@ def whole_run(db: sqlite3.Connection, run_id: str) -> dict[str, Any]:
         "lock": json.loads(run["lock"]),
         "blocks": _blocks(db, run_id),
         "effects": _effects(db, run_id),
-        "sessions": [
-            dict(row) for row in db.execute(
-                "SELECT id, engine, sandbox, opened_at FROM sessions WHERE run_id = ? ORDER BY opened_at", (run_id,)
-            ).fetchall()
-        ],
+        "sessions": _named_rows(db, "sessions", ("id", "engine", "sandbox", "opened_at"), run_id),
         "checks": [json.loads(row["data"]) for row in _events(db, run_id, "check")],
-        "gaps": [
-            dict(row) for row in db.execute(
-                "SELECT id, gap_type, requested_code, description, at FROM gaps WHERE run_id = ? ORDER BY at, id",
-                (run_id,),
-            ).fetchall()
-        ],
-    }  # fmt: skip
+        "gaps": _named_rows(db, "gaps", ("id", "gap_type", "requested_code", "description", "at"), run_id),
+    }
 
 
 def results_of(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
@@ -154,8 +145,8 @@ def _blocks(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
         names = ("code", "state", "kind", "started_at", "ended_at", "why")
         steps.setdefault(row["block"], []).append({name: row[name] for name in names})
     rows = db.execute("SELECT * FROM block_runs WHERE run_id = ? ORDER BY ordinal", (run_id,)).fetchall()
-    names = ("code", "name", "kind", "state", "why", "started_at", "ended_at")
-    return [{**{name: row[name] for name in names}, "steps": steps.get(row["code"], [])} for row in rows]
+    told = ("code", "name", "kind", "state", "why", "started_at", "ended_at")
+    return [{**{name: row[name] for name in told}, "steps": steps.get(row["code"], [])} for row in rows]
 
 
 def _effects(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
@@ -163,6 +154,13 @@ def _effects(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
     names = ("id", "kind", "target", "title", "state", "detail", "destination", "reverse", "bytes", "digest",
              "staged_at", "intended_at", "settled_at")  # fmt: skip
     return [{name: row[name] for name in names} for row in rows]
+
+
+def _named_rows(
+    db: sqlite3.Connection, table: str, names: Sequence[str], run_id: str
+) -> list[dict[str, Any]]:
+    query = f"SELECT {', '.join(names)} FROM {table} WHERE run_id = ? ORDER BY rowid"  # noqa: S608 - our names
+    return [dict(row) for row in db.execute(query, (run_id,)).fetchall()]
 
 
 def _events(db: sqlite3.Connection, run_id: str, type_: str) -> Sequence[Mapping[str, Any]]:

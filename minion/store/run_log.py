@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiosqlite import Connection
-
+from minion.store.chained import STEP_COLUMNS, event_body, home_body, step_body
 from minion.wire import Event, Order
 from server.contract.digest import CHAIN_START, canonical_json, link, new_id
 from server.contract.refusals import Refused
 from server.contract.run import RunState, check_move
 from server.contract.topology import canonical_sequence, fingerprint
+
+if TYPE_CHECKING:
+    from aiosqlite import Connection
 
 
 async def open_run(db: Connection, order: Order, *, folder: str, lock: Mapping[str, str], now: str) -> None:
@@ -78,24 +80,6 @@ async def append_event(
         "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (run_id, ordinal, seq, at, type_, block, text, link(previous, body)),
     )
-
-
-def event_body(
-    run_id: str, ordinal: int, seq: int | None, at: str, type_: str, block: str | None, data: str
-) -> bytes:
-    """The bytes of an event that its hash covers."""
-    return canonical_json([run_id, ordinal, seq, at, type_, block, data]).encode()
-
-
-def step_body(row: Mapping[str, Any]) -> bytes:
-    """The bytes of a step log that its hash covers: every column but the hash."""
-    return canonical_json([row[name] for name in STEP_COLUMNS]).encode()
-
-
-STEP_COLUMNS = (
-    "run_id", "ordinal", "number", "block", "code", "kind", "state", "why", "agent", "started_at", "ended_at",
-    "cost", "digest_in", "digest_out",
-)  # fmt: skip
 
 
 async def take_event(db: Connection, run_id: str, event: Event) -> bool:
@@ -230,11 +214,6 @@ async def append_home(db: Connection, kind: str, ref: str, body: Mapping[str, An
     chained = link(rows[0][0] if rows else CHAIN_START, home_body(kind, ref, text))
     values = (kind, ref, text, chained)
     await db.execute("INSERT INTO home_chain (kind, ref, body, hash) VALUES (?, ?, ?, ?)", values)
-
-
-def home_body(kind: str, ref: str, body: str) -> bytes:
-    """The bytes of a home chain link that its hash covers."""
-    return canonical_json([kind, ref, body]).encode()
 
 
 async def chain_heads(db: Connection, run_id: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import aiosqlite
 
-from server.contract.refusals import StoreUnreadable
+from server.contract.refusals import Refusal, StoreUnreadable
 
 T = TypeVar("T")
 Transaction = Callable[[aiosqlite.Connection], Awaitable[T]]
@@ -77,6 +77,12 @@ class Writer:
             await self._roll_back()
             failed = StoreFailed(f"the store could not be written: {error}")
             outcomes = [(answer, None, failed) for _, answer in group]
+        except BaseException:
+            # A defect in a transaction ends the writer, but never leaves a caller waiting for ever.
+            await self._roll_back()
+            for _, answer in group:
+                answer.cancel()
+            raise
         for answer, result, problem in outcomes:
             if answer.done():
                 continue
@@ -95,7 +101,7 @@ class Writer:
             result = await transaction(self._connection)
         except sqlite3.OperationalError:
             raise  # the disk, not this transaction: nothing of the group can be trusted
-        except Exception as error:  # noqa: BLE001 - handed to the caller whole
+        except (Refusal, sqlite3.Error, ValueError, KeyError, TypeError) as error:
             await self._connection.execute("ROLLBACK TO one")
             await self._connection.execute("RELEASE one")
             return answer, None, error

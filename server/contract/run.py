@@ -32,8 +32,8 @@ STEP_STATES: Final[tuple[str, ...]] = get_args(StepState)
 
 _ENDS: Final = frozenset({"completed", "failed", "cancelled", "timed_out", "interrupted", "violated"})
 LEGAL_MOVES: Final[dict[str, frozenset[str]]] = {
-    "draft": frozenset({"validated", "failed", "cancelled"}),
-    "validated": frozenset({"queued", "failed", "cancelled"}),
+    "draft": frozenset({"validated", "failed", "cancelled", "interrupted"}),
+    "validated": frozenset({"queued", "failed", "cancelled", "interrupted"}),
     "queued": frozenset({"running", "failed", "cancelled", "interrupted"}),
     "running": frozenset({"waiting"}) | _ENDS,
     "waiting": frozenset({"running", "cancelled", "timed_out", "interrupted"}),

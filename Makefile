@@ -1,0 +1,56 @@
+# Two commands for a newcomer: `make run` does the main job here, `make test` shows that it works.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check test-heavy faults bench clean
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+setup: $(VENV)/.ready ## make .venv and install the minion into it
+
+run: $(VENV)/.ready ## run the routine morning-report on this folder's git repository
+	@$(BIN)/minion --home .minion init >/dev/null
+	@$(BIN)/minion --home .minion run morning-report --engine script
+
+test: $(VENV)/.ready-dev ## the tests: no sandbox, network peer or kill loop needed
+	@$(BIN)/python -m pytest -n $(WORKERS)
+
+check: $(VENV)/.ready-dev ## ruff, mypy --strict, the house rules, the bundled skills' digests
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m tests.house.skill_digests
+	@$(BIN)/python -m pytest -n $(WORKERS) tests/house
+
+test-heavy: $(VENV)/.ready-dev ## the tests in a real sandbox, and the short kill loops
+	@$(BIN)/python -m pytest -n $(WORKERS) -m heavy
+
+faults: $(VENV)/.ready-dev ## the counted fault suites, each with its trials and bound
+	@$(BIN)/python -m pytest -n $(WORKERS) -m faults -s
+
+bench: $(VENV)/.ready-dev ## the figures, each beside its peer in the same run
+	@$(BIN)/python -m pytest -m bench -s
+
+clean: ## remove .venv (your .minion stays)
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found."; echo "hint: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "hint: your Python lacks venv; on Debian: apt install python3-venv"; exit 1; }
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "setting up $(VENV) (once) …" >&2
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps -e .
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
+	@echo "setting up the test tools (once) …" >&2
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

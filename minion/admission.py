@@ -1,0 +1,127 @@
+"""Admits documents (routines, skills, processes) by a child process, and remembers what was admitted.
+
+The daemon and the command line never import pydantic (DESIGN §4): `minion.check` does, in a child that lives
+for one batch. What it admitted is kept by digest, so an unchanged document costs a look-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from server.contract.digest import canonical_json, digest_bytes
+from server.contract.refusals import Refused, refusal_from_data
+
+if TYPE_CHECKING:
+    from aiosqlite import Connection
+
+    from minion.store.writer import Writer
+
+# Raise it whenever what is admitted, or how it is written out, changes: older answers are then not used.
+VERSION: Final = 1
+_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A document as it lies in a file: `name` is its file's or folder's name, which some rules refer to."""
+
+    kind: Literal["routine", "skill", "process"]
+    name: str
+    source: str
+    body: bytes
+
+    @property
+    def digest(self) -> str:
+        """What its admission is remembered by: everything that the answer depends on."""
+        return digest_bytes(f"{self.kind}\n{self.name}\n".encode() + self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleCheck:
+    """Has the child check a routine's schedules too: for the zone routines have by default, at an instant."""
+
+    zone: str
+    now: str
+
+
+def admit_fresh(candidates: Sequence[Candidate], check: ScheduleCheck | None = None) -> list[dict[str, Any]]:
+    """The admitted documents in the same order, from the child.
+
+    Raises the first refusal, or `Refused` when the child cannot do its work. With `check`, a routine's answer
+    carries `next`: the due instants of its schedules.
+    """
+    asked = {
+        "check": None if check is None else {"zone": check.zone, "now": check.now},
+        "documents": [
+            {"kind": c.kind, "name": c.name, "source": c.source, "body": base64.b64encode(c.body).decode()}
+            for c in candidates
+        ],
+    }
+    argv = [sys.executable, "-I", "-m", "minion.check"]
+    try:
+        done = subprocess.run(
+            argv, input=canonical_json(asked).encode(), capture_output=True, timeout=_SECONDS, cwd="/", check=False
+        )
+        answers = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise Refused(
+            "check_failed",
+            f"The document check did not answer ({type(error).__name__}).",
+            hint="try again; if it repeats, reinstall this program",
+        ) from error
+    admitted = []
+    for answer in answers:
+        if "refusal" in answer:
+            raise refusal_from_data(answer["kind"], answer["refusal"])
+        admitted.append(answer["document"])
+    return admitted
+
+
+async def admit(writer: Writer, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """The admitted documents in the same order, remembered ones without a child.
+
+    Raises the first refusal; nothing is remembered of a refused batch.
+    """
+
+    async def look_up(db: Connection) -> list[dict[str, Any] | None]:
+        return [await _remembered(db, candidate) for candidate in candidates]
+
+    known = await writer.transact(look_up)
+    missing = [candidate for candidate, document in zip(candidates, known, strict=True) if document is None]
+    if not missing:
+        return [document for document in known if document is not None]
+    fresh = await asyncio.to_thread(admit_fresh, missing)
+
+    async def remember(db: Connection) -> None:
+        for candidate, document in zip(missing, fresh, strict=True):
+            values = (candidate.digest, VERSION, candidate.kind, canonical_json(document))
+            await db.execute("INSERT OR REPLACE INTO admissions VALUES (?, ?, ?, ?)", values)
+
+    await writer.transact(remember)
+    answers = iter(fresh)
+    return [document if document is not None else next(answers) for document in known]
+
+
+async def _remembered(db: Connection, candidate: Candidate) -> dict[str, Any] | None:
+    query = "SELECT document FROM admissions WHERE digest = ? AND version = ? AND kind = ?"
+    rows = list(await db.execute_fetchall(query, (candidate.digest, VERSION, candidate.kind)))
+    document: dict[str, Any] | None = json.loads(rows[0][0]) if rows else None
+    return document
+
+
+def routine_candidate(path: Path, body: bytes) -> Candidate:
+    """A routine file's content as a candidate."""
+    return Candidate("routine", path.name, str(path), body)
+
+
+def process_candidate(code: str, body: bytes) -> Candidate:
+    """A process document as a candidate."""
+    return Candidate("process", f"{code}.yaml", f"{code}.yaml", body)

@@ -1,0 +1,261 @@
+"""Puts a minion together for one owner of its home: lock, store, supervisor; and what commands ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import server.contract
+from minion.admission import ScheduleCheck, admit, admit_fresh, process_candidate, routine_candidate
+from minion.clock import Clock
+from minion.config import Config, Home, held, load_config, write_private
+from minion.daemon.orders import Ingredients, lock_of, make_order
+from minion.daemon.supervisor import OnEvent, Supervisor
+from minion.daemon.triggers import Trigger
+from minion.engines.registry import AVAILABLE
+from minion.repositories import repository_at, top_level
+from minion.skill_loader import REPORT, SkillFolder, load_skill, pinned_digests
+from minion.store.local_db import create, examine, read_only
+from minion.store.routines import KeptRoutine, find_routine, keep_routine, remove_routine
+from minion.store.writer import Writer, open_writer
+from minion.wire import Order
+from server.contract.digest import instant
+from server.contract.refusals import BadDocument, NotFound, Refusal, Refused
+
+if TYPE_CHECKING:
+    from aiosqlite import Connection
+
+PROCESS: Final = "WF-ROUTINE-EXEC"
+SUFFIXES: Final = (".json", ".yaml", ".yml")
+# One byte over what a document may have: enough to be refused as too large.
+_READ_BYTES: Final = 256 * 1024 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A routine as it was added: as kept, its file, its next instants, and whether it was known as it is."""
+
+    kept: KeptRoutine
+    file: Path
+    next: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Minion:
+    """A minion whose home this process owns. `alert` is called with what an owner must hear of."""
+
+    home: Home
+    config: Config
+    writer: Writer
+    supervisor: Supervisor
+    clock: Clock
+    alert: Callable[[str], None]
+
+    async def add_routine(self, source: Path, *, replace: bool, folder: Path) -> Added:
+        """Admit a routine file and put it into the home; `folder` is where its repositories default to.
+
+        Raises a `Refusal` with nothing written.
+        """
+        body = _read_file(source)
+        check = ScheduleCheck(self.config.timezone, self._now())
+        (document,) = await asyncio.to_thread(admit_fresh, [routine_candidate(source, body)], check)
+        due = tuple(document.pop("next"))
+        if document["repositories"] is None:
+            body = _with_repositories(source, body, top_level(folder))
+            (document,) = await admit(self.writer, [routine_candidate(source, body)])
+        self._check_fit(document)
+        # A name without a known ending was read as YAML, which JSON is too.
+        suffix = source.suffix if source.suffix in SUFFIXES else ".yaml"
+        target = self.home.routines / f"{document['name']}{suffix}"
+        now = self._now()
+
+        async def keep(db: Connection) -> KeptRoutine:
+            kept = await keep_routine(db, self._owned(document), source=str(target), replace=replace, now=now)
+            write_private(target, body.decode())
+            return kept
+
+        kept = await self.writer.transact(keep)
+        for other in routine_files(self.home, document["name"]):
+            if other != target:
+                other.unlink()
+        return Added(kept, target, due)
+
+    async def remove(self, name: str) -> None:
+        """Take a routine out of use and its file away; its runs and history stay. Raises `NotFound`."""
+        now = self._now()
+        await self.writer.transact(lambda db: remove_routine(db, name, now=now))
+        for file in routine_files(self.home, name):
+            file.unlink()
+
+    async def prepare(
+        self, text: str, trigger: Trigger, *, engine: str | None, repository: str | None
+    ) -> tuple[Order, dict[str, str]]:
+        """The order for one run of a routine and its lock; routine, process and skills are read fresh.
+
+        Raises a `Refusal` before anything is recorded.
+        """
+        kept = await self._current(text)
+        chosen = self._engine(engine or kept.document["engine"] or self.config.engine)
+        repositories = kept.document["repositories"] or ()
+        if repository is not None:
+            repositories = (repository_at(repository),)
+        parts = await self._gather(kept)
+        order = make_order(
+            parts, trigger, home=self.home, config=self.config, repositories=repositories, engine=chosen
+        )
+        return order, lock_of(order, parts.process)
+
+    async def run(self, order: Order, lock: dict[str, str]) -> None:
+        """Perform one run to its end and have the store keep it."""
+        await self.supervisor.run(order, lock)
+
+    async def _current(self, text: str) -> KeptRoutine:
+        """The routine as its file says now; a file that became bad leaves the last good version in force."""
+        name = _known_name(self.home, text)
+        files = routine_files(self.home, name)
+        if not files:
+            hint = "minion routine list" if name == text else "its file was removed from the home"
+            raise NotFound("no_such_routine", f"There is no routine {text}.", hint=hint)
+        now = self._now()
+        try:
+            (document,) = await admit(self.writer, [routine_candidate(files[0], _read_file(files[0]))])
+            if document["name"] != name:
+                says = f"{files[0]} holds the routine {document['name']}."
+                raise BadDocument("routine_name", says, hint="rename one of the two")
+            full = self._owned(document)
+        except Refusal as refusal:
+            good = _last_good(self.home, name)
+            if good is None:
+                raise
+            self.alert(f"{refusal.sentence} The last good version is in force; hint: {refusal.hint}")
+            return good
+        return await self.writer.transact(
+            lambda db: keep_routine(db, full, source=str(files[0]), replace=True, now=now)
+        )
+
+    async def _gather(self, kept: KeptRoutine) -> Ingredients:
+        folders: dict[str, SkillFolder] = {}
+        for name in dict.fromkeys((*kept.document["pipeline"], REPORT)):
+            try:
+                folders[name] = load_skill(self.home, name)
+            except NotFound:
+                if name == REPORT:
+                    raise
+                # The run itself says so, and records the gap.
+        candidates = [folder.candidate() for folder in folders.values()]
+        process, *skills = await admit(self.writer, [process_candidate(PROCESS, process_file()), *candidates])
+        admitted = dict(zip(folders, skills, strict=True))
+        return Ingredients(kept, process, folders, admitted, pinned_digests())
+
+    def _check_fit(self, document: Mapping[str, Any]) -> None:
+        """Refuse at save what could never run here: unknown skills, a missing engine, another minion's routine."""
+        self._owned(document)
+        for name in document["pipeline"]:
+            load_skill(self.home, name)
+        if document["engine"] is not None:
+            self._engine(document["engine"])
+
+    def _owned(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        if document["minion_id"] not in (None, self.config.minion_id):
+            raise Refused(
+                "other_minion",
+                f"The routine {document['name']} belongs to the minion {document['minion_id']}.",
+                hint=f"write this minion's own id, {self.config.minion_id}, or leave minion_id out",
+            )
+        return {**document, "minion_id": self.config.minion_id}
+
+    def _engine(self, name: str) -> str:
+        if name not in AVAILABLE:
+            raise Refused(
+                "engine_missing",
+                f"The engine {name} is not installed here.",
+                hint=f"use --engine {AVAILABLE[0]}, or write `engine: {AVAILABLE[0]}` into the routine",
+            )
+        return name
+
+    def _now(self) -> str:
+        return instant(self.clock())
+
+
+@asynccontextmanager
+async def opened(
+    home: Home,
+    command: str,
+    *,
+    clock: Clock,
+    alert: Callable[[str], None],
+    on_event: OnEvent | None = None,
+    owns_process: bool = True,
+) -> AsyncIterator[Minion]:
+    """Own a home: take its lock, open its store, end what a dead owner left. Raises a `Refusal`."""
+    config = load_config(home)
+    with held(home, command):
+        if not examine(home.store, minion_id=config.minion_id, runs_dir=home.runs):
+            create(home.store, config.minion_id)
+        async with open_writer(home.store) as writer:
+            supervisor = Supervisor(config, writer, clock, on_event=on_event, owns_process=owns_process)
+            for run_id in await supervisor.recover():
+                alert(f"The run {run_id} was left unfinished by an earlier owner of this home; it is closed now.")
+            yield Minion(home, config, writer, supervisor, clock, alert)
+
+
+def initialise(home: Home, *, name: str, timezone: str) -> Config:
+    """Make a home: its folders (0700) and who the minion is, with a fresh id. Raises `Refused` when it exists."""
+    if home.config_file.exists():
+        raise Refused("home_exists", f"There is a minion in {home.root} already.", hint="minion routine list")
+    for folder in (home.root, home.routines, home.skills, home.runs, home.outbox):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = Config(str(uuid.uuid4()), name, timezone=timezone)
+    write_private(home.config_file, json.dumps(config.as_data(), indent=2) + "\n")
+    return config
+
+
+def process_file() -> bytes:
+    """The bundled process document that runs walk."""
+    package = Path(server.contract.__file__).parent
+    return (package / "processes" / f"{PROCESS.lower()}.yaml").read_bytes()
+
+
+def routine_files(home: Home, name: str) -> list[Path]:
+    """The files of a routine in the home; one, unless somebody put a second one there."""
+    return [path for suffix in SUFFIXES if (path := home.routines / f"{name}{suffix}").is_file()]
+
+
+def _known_name(home: Home, text: str) -> str:
+    if routine_files(home, text) and "/" not in text:
+        return text
+    with read_only(home.store) as db:
+        return find_routine(db, text).name
+
+
+def _last_good(home: Home, name: str) -> KeptRoutine | None:
+    with read_only(home.store) as db:
+        try:
+            return find_routine(db, name)
+        except NotFound:
+            return None
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_READ_BYTES)
+    except OSError as error:
+        raise NotFound(
+            "no_file", f"{path} cannot be read ({error.strerror}).", hint="give the path of a routine file"
+        ) from error
+
+
+def _with_repositories(source: Path, body: bytes, top: Path | None) -> bytes:
+    """The file with the repositories it left out: what the user wrote stays as written."""
+    found = [str(top)] if top is not None else []
+    if source.suffix == ".json":
+        full = {**json.loads(body), "repositories": found}
+        return (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode()
+    return body.rstrip() + f"\nrepositories: {json.dumps(found)}\n".encode()

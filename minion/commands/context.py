@@ -1,0 +1,46 @@
+"""What every verb needs: the home that was named, JSON on stdout, and how this program is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minion.config import Home, home_at
+
+
+def home_of(ctx: click.Context) -> Home:
+    """The home that `--home` or the environment names."""
+    return home_at(ctx.find_root().obj)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def warn(sentence: str) -> None:
+    """Something the owner must hear of, on stderr."""
+    click.echo(f"{click.style('!', fg='yellow', bold=True)} {sentence}", err=True)
+
+
+def program(ctx: click.Context) -> str:
+    """How to call this program again from the same folder, `--home` included, to be shown in hints."""
+    called = sys.argv[0]
+    on_path = shutil.which("minion")
+    if on_path is not None and os.path.realpath(called) == os.path.realpath(on_path):
+        called = "minion"
+    said = ctx.find_root().obj
+    return f"{called} --home {said}" if said else called
+
+
+def shown_path(path: str | Path) -> str:
+    """A path relative to the current folder where that is shorter."""
+    text = str(path)
+    relative = os.path.relpath(text)
+    return relative if len(relative) < len(text) and not relative.startswith("..") else text

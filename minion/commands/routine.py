@@ -1,0 +1,150 @@
+"""`minion routine`: adds, lists, shows and removes routines."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minion.commands.context import home_of, print_json, program, shown_path, warn
+from minion.commands.presentation import local_time, mark, table
+from minion.config import Home, load_config
+from minion.store.local_db import read_only
+from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines
+
+
+@click.group("routine")
+def command() -> None:
+    """Add, list, show and remove routines.
+
+    A routine's truth is its file in the home's routines folder; edit it there, or add it again with --replace.
+    """
+
+
+@command.command("add")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Change the routine of that name; its runs and history stay.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def add(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
+    """Check a routine file (YAML or JSON) and put it into the home."""
+    home = home_of(ctx)
+    added = asyncio.run(_add(home, file, replace))
+    document = added.kept.document
+    if as_json:
+        print_json({**document, "next": list(added.next), "file": str(added.file)})
+        return
+    click.echo(f"{click.style(added.kept.name, bold=True)} is kept in {shown_path(added.file)}.")
+    repositories = [item["url"] for item in document["repositories"] or ()]
+    click.echo(f"  repositories  {', '.join(repositories) or 'none'}")
+    if added.next:
+        click.echo(f"  due           {', '.join(added.next)}")
+        why = "it is paused" if document["paused"] else "no daemon runs schedules in this version"
+        click.echo(f"  fires         not by itself: {why}; {program(ctx)} run {added.kept.name} does")
+    if not document["notify"]:
+        click.echo("  alerts        nobody will be told if it fails")
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """List the routines with their newest run."""
+    home = home_of(ctx)
+    load_config(home)
+    with read_only(home.store) as db:
+        kept = [(item, last_run_of(db, item.name)) for item in list_routines(db)]
+    if as_json:
+        print_json([_listed(item, last) for item, last in kept])
+        return
+    if not kept:
+        click.echo(f"No routines yet: {program(ctx)} routine add FILE")
+        return
+    rows = [
+        [
+            item.name, "paused" if item.document["paused"] else _when(item.document),
+            " → ".join(item.document["pipeline"]) or "a prompt",
+            f"{mark(last['verdict'])} {local_time(last['created_at'])}" if last else "never ran", item.id,
+        ]
+        for item, last in kept
+    ]  # fmt: skip
+    click.echo("\n".join(table(["routine", "when", "does", "last run", "id"], rows)))
+
+
+@command.command("show")
+@click.argument("routine", metavar="NAME")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def show(ctx: click.Context, routine: str, as_json: bool) -> None:
+    """Show a routine as it is kept, defaults written out."""
+    home = home_of(ctx)
+    load_config(home)
+    with read_only(home.store) as db:
+        kept = find_routine(db, routine)
+        last = last_run_of(db, kept.name)
+    if as_json:
+        print_json(_listed(kept, last) | dict(kept.document))
+        return
+    document = kept.document
+    click.echo(f"{click.style(kept.name, bold=True)} · {kept.id} · revision {kept.revision}")
+    if document["content"]:
+        click.echo("\n" + click.style(document["content"].strip(), italic=True) + "\n")
+    steps = " → ".join((*document["pipeline"], "execution-report")) if document["pipeline"] else "a prompt"
+    repositories = [item["url"] for item in document["repositories"] or ()]
+    shown = {
+        "does": steps, "when": _when(document) + (" (paused)" if document["paused"] else ""),
+        "repositories": ", ".join(repositories) or "none", "engine": document["engine"] or "the minion's default",
+        "limits": f"{document['limits']['wall_clock_s']:g} s, ${document['limits']['dollars']:g} a run",
+        "last run": f"{last['verdict']} {last['id']}" if last else "never ran",
+        "delivered": local_time(kept.last_delivered_at), "file": shown_path(kept.source),
+    }  # fmt: skip
+    click.echo("\n".join(f"{name:<13} {value}" for name, value in shown.items()))
+
+
+@command.command("remove")
+@click.argument("routine", metavar="NAME")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def remove(ctx: click.Context, routine: str, as_json: bool) -> None:
+    """Take a routine out of use. Its runs, its id and its history stay."""
+    home = home_of(ctx)
+    load_config(home)
+    with read_only(home.store) as db:
+        name = find_routine(db, routine).name
+    asyncio.run(_remove(home, name))
+    if as_json:
+        print_json({"removed": name})
+    else:
+        click.echo(f"{name} is removed; its runs stay: {program(ctx)} runs --routine {name}")
+
+
+async def _add(home: Home, file: Path, replace: bool) -> Any:
+    from minion.app import opened
+    from minion.clock import utc_now
+
+    async with opened(home, f"minion routine add {file.name}", clock=utc_now, alert=warn) as minion:
+        return await minion.add_routine(file, replace=replace, folder=Path.cwd())
+
+
+async def _remove(home: Home, name: str) -> None:
+    from minion.app import opened
+    from minion.clock import utc_now
+
+    async with opened(home, f"minion routine remove {name}", clock=utc_now, alert=warn) as minion:
+        await minion.remove(name)
+
+
+def _listed(item: KeptRoutine, last: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "id": item.id, "name": item.name, "revision": item.revision, "paused": item.document["paused"],
+        "pipeline": item.document["pipeline"], "cron_expression": item.document["cron_expression"],
+        "triggers": item.document["triggers"], "last_run": last, "last_delivered_at": item.last_delivered_at,
+        "file": item.source, "changed_at": item.changed_at,
+    }  # fmt: skip
+
+
+def _when(document: Any) -> str:
+    due = [trigger.get("cron") or f"once at {trigger['at']}" for trigger in document["triggers"]]
+    return "; ".join(due) or "on demand"

@@ -1,0 +1,152 @@
+"""`minion run`: performs a routine in the foreground, shows it live, prints what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from minion.app import Minion, opened
+from minion.clock import utc_now
+from minion.commands.context import home_of, print_json, program, shown_path, warn
+from minion.commands.presentation import facts, headline, mark, report_text, rule, tree
+from minion.config import Home
+from minion.daemon.triggers import Trigger
+from minion.store.local_db import read_only
+from minion.store.run_history import results_of, whole_run
+from minion.wire import Event
+from server.contract.digest import new_id
+from server.contract.refusals import BadUse
+from server.contract.run import EXIT_CODES
+
+INPUT_CHARACTERS: Final = 65_536
+
+
+@click.command("run")
+@click.argument("routine", metavar="NAME")
+@click.option("--engine", metavar="E", help="How to execute it, instead of what the routine says: script.")
+@click.option("--input", "text", metavar="TEXT|@FILE", help="Text for this run; its skills take it as untrusted.")
+@click.option("--repo", metavar="PATH|URL", help="The repository to work on this once.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole run as one JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context, routine: str, engine: str | None, text: str | None, repo: str | None, as_json: bool
+) -> int:
+    """Run a routine now and wait for its end.
+
+    The run is performed like any other: repositories cloned, skills in the sandbox, report appended, kept
+    among the newest 200. A paused routine runs too: pausing stops its triggers, not you. Ctrl-C stops the run.
+
+    \b
+    Examples:
+      minion run morning-report
+      minion run triage --input @alert.json --json
+      minion run morning-report --repo ~/src/shop
+    """
+    home = home_of(ctx)
+    given = _input(text)
+    run_id = asyncio.run(_perform(home, routine, engine=engine, given=given, repo=repo))
+    with read_only(home.store) as db:
+        run, results = whole_run(db, run_id), results_of(db, run_id)
+    if as_json:
+        print_json(run)
+    else:
+        _print(run, results, home, program(ctx))
+    return EXIT_CODES[run["verdict"]]
+
+
+def _input(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            hint = "--input @FILE, or the text itself"
+            raise BadUse("no_input", f"{text[1:]} cannot be read: {why}.", hint=hint) from error
+    if len(text) > INPUT_CHARACTERS:
+        raise BadUse("long_input", f"The input is over {INPUT_CHARACTERS} characters.", hint="give a shorter one")
+    return text
+
+
+async def _perform(home: Home, name: str, *, engine: str | None, given: str | None, repo: str | None) -> str:
+    progress = Progress()
+    async with opened(
+        home, f"minion run {name}", clock=utc_now, alert=warn, on_event=progress.take
+    ) as minion:
+        trigger = Trigger("manual", f"manual:{new_id('dec_')[4:]}", utc_now(), given)
+        order, lock = await minion.prepare(name, trigger, engine=engine, repository=repo)
+        click.echo(f"{name} · run {order.run_id}", err=True)
+        with progress:
+            await _until_done(minion, order.run_id, minion.run(order, lock))
+    return order.run_id
+
+
+async def _until_done(minion: Minion, run_id: str, running: Any) -> None:
+    """Wait for the run; SIGINT and SIGTERM stop it in good order instead of leaving it behind."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, minion.supervisor.cancel, run_id, "stopped from the terminal")
+    try:
+        await running
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+class Progress:
+    """One line that tells what is under way, on a terminal only, wiped at the end."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            click.echo("\r\x1b[2K", nl=False, err=True)
+
+    def take(self, run_id: str, event: Event) -> None:  # noqa: ARG002 - the supervisor's signature
+        """Show the block or step that began."""
+        if not self._live:
+            return
+        words = _words_of(event.type, event.block, event.data)
+        if words:
+            click.echo(f"\r\x1b[2K  {mark('running')}  {words}", nl=False, err=True)
+
+
+def _words_of(type_: str, block: str | None, data: Mapping[str, Any]) -> str:
+    if type_ == "block.started":
+        return f"{block} {data['name']}"
+    if type_ == "step.started" and data["kind"] != "tool_call":
+        return f"{block} {data['code']}"
+    if type_ == "effect.intent":
+        return f"{block} performing an effect"
+    return ""
+
+
+def _print(run: Mapping[str, Any], results: list[dict[str, Any]], home: Home, program_: str) -> None:
+    report = report_text(results)
+    if report:
+        click.echo("\n".join([rule("report"), "", *report, ""]))
+    click.echo("\n".join([rule("what ran"), "", *tree(run), ""]))
+    click.echo("\n".join([rule("what came of it"), "", headline(run), run["summary"] or "", "", *facts(run), ""]))
+    click.echo("\n".join([rule("next"), "", *_next(run, home, program_)]))
+
+
+def _next(run: Mapping[str, Any], home: Home, program_: str) -> list[str]:
+    lines = [f"{program_} show {run['routine']}@last -v", f"{program_} runs"]
+    waiting = next((e for e in run["effects"] if e["kind"] == "message" and e["state"] == "accepted"), None)
+    if waiting is not None and "webhook" not in (waiting["destination"] or ""):
+        secrets = shown_path(home.secrets_file)
+        lines.append(f'to post it: write {{"{waiting["target"]}_webhook": "https://…"}} into {secrets}, mode 600')
+    if run["hint"]:
+        lines.insert(0, run["hint"])
+    return lines

@@ -1,0 +1,46 @@
+"""`minion runs`: lists the newest runs."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import click
+
+from minion.commands.context import home_of, print_json
+from minion.commands.presentation import local_time, mark, table, took
+from minion.config import load_config
+from minion.store.local_db import read_only
+from minion.store.run_history import LISTED, list_runs
+from server.contract.refusals import BadUse
+from server.contract.run import RunState, Verdict
+
+
+@click.command("runs")
+@click.option("--routine", metavar="R", help="Only runs of this routine (name or id).")
+@click.option("--state", metavar="S", help="Only runs in this state or with this verdict.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=LISTED, show_default=True, metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.pass_context
+def command(ctx: click.Context, routine: str | None, state: str | None, limit: int, as_json: bool) -> None:
+    """List the newest runs, newest first."""
+    known = sorted({*get_args(RunState), *get_args(Verdict)})
+    if state is not None and state not in known:
+        raise BadUse("bad_state", f"{state!r} is no state or verdict.", hint=f"one of {', '.join(known)}")
+    home = home_of(ctx)
+    load_config(home)
+    with read_only(home.store) as db:
+        runs = list_runs(db, routine=routine, state=state, limit=limit)
+    if as_json:
+        print_json(runs)
+        return
+    if not runs:
+        click.echo("No runs yet." if routine is None and state is None else "No such runs.")
+        return
+    rows = [
+        [
+            mark(run["verdict"]), run["routine"], local_time(run["started_at"] or run["created_at"]),
+            took(run["started_at"], run["ended_at"]), run["id"], " ".join((run["summary"] or "").split())[:60],
+        ]
+        for run in runs
+    ]  # fmt: skip
+    click.echo("\n".join(table(["verdict", "routine", "started", "took", "run", "summary"], rows)))

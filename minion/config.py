@@ -1,0 +1,216 @@
+"""The home of one minion: its folders, its identity, its lock; the only reader of the environment.
+
+Which home: `--home`, else `MINION_HOME`, else the platform's data folder (DECISIONS, issue "Commands").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from server.contract.refusals import BadDocument, NotFound, Refused
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+# What ssh and a proxy need to reach a remote; nothing else of the caller's environment goes further.
+_PASSED: Final = ("HOME", "SSH_AUTH_SOCK", "USER", "LOGNAME", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
+_KEYS: Final = frozenset({"minion_id", "name", "engine", "timezone", "keep_runs", "repositories"})
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folders of a minion; `root` is absolute."""
+
+    root: Path
+
+    @property
+    def config_file(self) -> Path:
+        """`minion.json`: who this minion is."""
+        return self.root / "minion.json"
+
+    @property
+    def store(self) -> Path:
+        """The database file."""
+        return self.root / "minion.db"
+
+    @property
+    def routines(self) -> Path:
+        """The routine files: the truth of what runs."""
+        return self.root / "routines"
+
+    @property
+    def skills(self) -> Path:
+        """The user's own skills."""
+        return self.root / "skills"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per run."""
+        return self.root / "runs"
+
+    @property
+    def outbox(self) -> Path:
+        """Files that runs deliver, by routine."""
+        return self.root / "outbox"
+
+    @property
+    def secrets_file(self) -> Path:
+        """`secrets.json`, mode 0600."""
+        return self.root / "secrets.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What `minion.json` says: the minion's id (a UUID), its name and its defaults."""
+
+    minion_id: str
+    name: str
+    engine: str = "script"
+    timezone: str = "UTC"
+    keep_runs: int = 200
+    repositories: tuple[str, ...] = field(default=())
+
+    def as_data(self) -> dict[str, Any]:
+        """The configuration as it is written to the file."""
+        names = ("minion_id", "name", "engine", "timezone", "keep_runs")
+        return {name: getattr(self, name) for name in names} | {"repositories": list(self.repositories)}
+
+
+def home_at(said: str | None) -> Home:
+    """The home that `--home` names, else `MINION_HOME`, else the platform's data folder."""
+    text = said or os.environ.get("MINION_HOME")
+    if text:
+        return Home(Path(os.path.abspath(Path(text).expanduser())))  # noqa: PTH100 - links are kept as typed
+    import platformdirs
+
+    return Home(Path(platformdirs.user_data_dir("minion", appauthor=False)))
+
+
+def search_path() -> str:
+    """Where programs are looked for."""
+    return os.environ.get("PATH") or os.defpath
+
+
+def passed_environment() -> dict[str, str]:
+    """The few variables of the caller that git needs to reach a remote."""
+    return {name: os.environ[name] for name in _PASSED if name in os.environ}
+
+
+def machine_zone() -> str:
+    """The machine's IANA time zone: TZ, else what /etc/localtime points at, else UTC."""
+    from zoneinfo import ZoneInfo
+
+    candidates = [os.environ.get("TZ", "").removeprefix(":")]
+    with contextlib.suppress(OSError):
+        candidates.append(os.path.realpath("/etc/localtime").partition("zoneinfo/")[2])
+        candidates.append(Path("/etc/timezone").read_text().strip())
+    for key in candidates:
+        with contextlib.suppress(ValueError, OSError, KeyError):
+            if key:
+                return str(ZoneInfo(key).key)
+    return "UTC"
+
+
+def load_config(home: Home) -> Config:
+    """The configuration of an initialised home.
+
+    Raises `NotFound` when the home was not initialised, `BadDocument` naming the field that is wrong.
+    """
+    try:
+        body = home.config_file.read_bytes()
+    except FileNotFoundError:
+        raise NotFound("no_home", f"There is no minion in {home.root}.", hint="minion init") from None
+    except OSError as error:
+        raise Refused(
+            "home_unreadable", f"{home.config_file} cannot be read ({error.strerror}).", hint="check its rights"
+        ) from error
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise _wrong(home, "it is not JSON") from error
+    return _checked(home, data)
+
+
+def _checked(home: Home, data: Any) -> Config:
+    if not isinstance(data, dict):
+        raise _wrong(home, "it is not a JSON object")
+    unknown = sorted(set(data) - _KEYS)
+    if unknown:
+        raise _wrong(home, f"unknown key {unknown[0]!r}")
+    defaults = {"engine": "script", "timezone": "UTC", "keep_runs": 200, "repositories": []}
+    values: Mapping[str, Any] = {**defaults, **data}
+    try:
+        minion_id = str(uuid.UUID(values["minion_id"]))
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise _wrong(home, "minion_id is no UUID") from error
+    name, keep, repositories = values.get("name"), values["keep_runs"], values["repositories"]
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise _wrong(home, "name is no slug (small letters, digits, hyphens)")
+    if not isinstance(keep, int) or isinstance(keep, bool) or not 1 <= keep <= 100_000:
+        raise _wrong(home, "keep_runs is no number from 1 to 100,000")
+    if not isinstance(repositories, list) or not all(isinstance(item, str) for item in repositories):
+        raise _wrong(home, "repositories is no list of paths or URLs")
+    if not isinstance(values["engine"], str) or not isinstance(values["timezone"], str):
+        raise _wrong(home, "engine and timezone are texts")
+    return Config(minion_id, name, values["engine"], values["timezone"], keep, tuple(repositories))
+
+
+def _wrong(home: Home, what: str) -> BadDocument:
+    return BadDocument("bad_config", f"{home.config_file}: {what}.", hint="mend the file, or put a backup back")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file whole or not at all, readable by its owner only. Raises `Refused` when the disk refuses."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise Refused(
+            "cannot_write", f"{path} cannot be written: {error.strerror}.", hint="check the disk and its rights"
+        ) from error
+
+
+@contextmanager
+def held(home: Home, command: str) -> Iterator[None]:
+    """Own the home until the block ends: only its owner writes the store.
+
+    Raises `Refused` naming the holder when another process owns it. The lock dies with the process.
+    """
+    home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(home.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Refused(
+                "home_held", f"The home {home.root} is in use by {_holder(fd)}.", hint="wait for it, or stop it"
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps({"pid": os.getpid(), "command": command}).encode(), 0)
+        yield
+        os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def _holder(fd: int) -> str:
+    try:
+        said = json.loads(os.pread(fd, 4096, 0))
+        return f"`{said['command']}` (process {said['pid']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

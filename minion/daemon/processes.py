@@ -1,0 +1,97 @@
+"""Processes of the operating system, seen from the daemon: who is still there, and ending what was left behind.
+
+A process id alone is never trusted: it is used again after a while. Boot and start time go with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_GONE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process: its id, its start time (clock ticks since boot) and the boot it belongs to; empty if unknown."""
+
+    pid: int
+    started: str
+    boot_id: str
+
+
+def identity_of(pid: int) -> Identity:
+    """The identity of a process now; its start and boot are empty where the system does not tell."""
+    boot = ""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Identity(pid, _stat(pid)[1], boot)
+
+
+def end_if_same(seen: Identity) -> bool:
+    """Kill a process if it is still the one that was seen, and wait until it is gone; whether it was there.
+
+    Raises `TimeoutError` when it does not go.
+    """
+    if not seen.started or identity_of(seen.pid) != seen:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(seen.pid, signal.SIGKILL)
+    patience = time.monotonic() + _GONE_S
+    while identity_of(seen.pid) == seen and _stat(seen.pid)[2] != "Z":
+        if time.monotonic() > patience:
+            raise TimeoutError(f"process {seen.pid} does not end")
+        time.sleep(0.01)
+    return True
+
+
+def adopt_orphans() -> None:
+    """On Linux, have descendants whose parents died come to this process, so that they can be ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_orphans(known: frozenset[int]) -> int:
+    """Kill every child of this process that is not in `known`, and theirs as they arrive; how many were ended.
+
+    Best effort, for runs without a sandbox: with one, the sandbox's pid namespace has ended them already.
+    """
+    ended = 0
+    for _ in range(100):
+        strangers = [pid for pid in _children(os.getpid()) if pid not in known]
+        if not strangers:
+            break
+        for pid in strangers:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                ended += 1
+    return ended
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*") if sys.platform == "linux" else ():
+        ppid, _, _ = _stat(int(entry.name))
+        if ppid == parent:
+            found.append(int(entry.name))
+    return found
+
+
+def _stat(pid: int) -> tuple[int, str, str]:
+    """(parent, start time, state) of a process; (0, "", "") when it is gone or cannot be seen."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0, "", ""
+    # The command's name stands in brackets and may hold anything: count from the last bracket.
+    fields = text[text.rindex(")") + 2 :].split()
+    return int(fields[1]), fields[19], fields[0]

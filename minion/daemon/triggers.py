@@ -1,0 +1,17 @@
+"""What makes a run due: a person at the keyboard, a slot, a call; each with the key that makes it happen once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One reason to run: `key` is unique per order, `at` aware UTC, `input` untrusted text from outside."""
+
+    kind: Literal["manual", "schedule", "api", "github"]
+    key: str
+    at: datetime
+    input: str | None = None

@@ -1,0 +1,1 @@
+"""Sentences about behaviour, shown on real processes, files and repositories."""

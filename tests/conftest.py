@@ -1,0 +1,23 @@
+"""Keeps the heavy, faults and bench tests out of a run that does not name them with `-m`."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+ON_REQUEST = ("heavy", "faults", "bench")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what only runs on request; an item with two such marks needs just one of them asked for."""
+    asked = set(re.findall(r"\w+", str(config.option.markexpr or "")))
+    left_out = [item for item in items if not _wanted(item, asked)]
+    if left_out:
+        items[:] = [item for item in items if _wanted(item, asked)]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _wanted(item: pytest.Item, asked: set[str]) -> bool:
+    marks = {name for name in ON_REQUEST if item.get_closest_marker(name) is not None}
+    return not marks or not marks.isdisjoint(asked)

@@ -1,0 +1,1 @@
+"""The architecture as tests: layers, sizes, packaging, imports of idle processes, promises."""

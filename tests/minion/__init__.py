@@ -1,0 +1,1 @@
+"""Tests of the minion: its rooms, its processes, its sandbox."""

@@ -1,0 +1,1 @@
+"""Tests of the bundled skills: their scripts run as real processes, on real repositories."""
