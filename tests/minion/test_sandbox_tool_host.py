@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from minion.sandbox.bubblewrap import Envelope
 from minion.sandbox.tool_client import SandboxUnusable, ToolHost, ToolResult
-from tests.minion.tool_hosts import DAEMON, PATHS, PYTHON, ROOT, alive, open_host, raw_host
+from tests.minion.tool_hosts import DAEMON, PATHS, PYTHON, ROOT, alive, open_host, raw_host, running_with
 from tests.waiting import wait_until
 
 MIB = 1024 * 1024
@@ -112,9 +113,15 @@ def test_endless_printing_ends_at_the_timeout(tmp_path: Path) -> None:
 
 def test_a_command_that_ignores_the_polite_signal_is_killed_with_its_group(tmp_path: Path) -> None:
     script = "trap '' TERM; (trap '' TERM; sleep 600) & echo $!; while :; do wait; done"
-    result = ask(tmp_path, "sh", "-c", script, timeout_s=0.3)
-    assert (result.exit, result.why) == (None, "timeout")
-    assert wait_until(lambda: not alive(int(result.stdout)), 5)
+
+    async def story() -> tuple[ToolResult, bool]:
+        async with open_host(tmp_path) as host:
+            result = await host.run(["sh", "-c", script], cwd="/", timeout_s=0.3, max_bytes=100)
+            # Here, because the end of the host would kill it in any case.
+            return result, await asyncio.to_thread(wait_until, lambda: not alive(int(result.stdout)), 5)
+
+    result, gone = asyncio.run(story())
+    assert (result.exit, result.why, gone) == (None, "timeout", True)
 
 
 def test_a_command_that_ends_well_after_its_timeout_is_still_a_failure(tmp_path: Path) -> None:
@@ -379,12 +386,17 @@ def test_an_id_in_use_is_refused_without_ending_the_running_one() -> None:
 
 
 def test_a_client_that_does_not_read_stops_neither_timeouts_nor_the_end() -> None:
+    first, second = str(uuid4()), str(uuid4())
     with raw_host() as host:
-        host.say({**RUN, "argv": ["/usr/bin/yes"], "timeout_s": 0.3, "max_bytes": 10**9})
-        host.say({**RUN, "id": 2, "argv": ["/usr/bin/yes"], "max_bytes": 10**9, "timeout_s": 600})
+        host.say({**RUN, "argv": ["/usr/bin/yes", first], "timeout_s": 0.3, "max_bytes": 10**9})
+        host.say({**RUN, "id": 2, "argv": ["/usr/bin/yes", second], "max_bytes": 10**9, "timeout_s": 600})
+        assert wait_until(lambda: running_with(first) and running_with(second), 5)
+        assert wait_until(lambda: not running_with(first), 5)
+        assert running_with(second)
         assert host.process.stdin is not None
         host.process.stdin.close()
         assert host.process.wait(10) == 0
+    assert not running_with(second)
 
 
 def test_a_host_whose_parent_is_already_gone_does_not_serve() -> None:

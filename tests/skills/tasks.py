@@ -62,4 +62,12 @@ def run_skill(
 
 def completed(text: str, *, skill: str = "write-daily-report", **more: Any) -> dict[str, Any]:
     """An earlier result as the engine hands it on."""
-    return {"skill": skill, "state": "completed", "text": text, "data": {}, "effects": [], "why": None, **more}
+    return {
+        "skill": skill,
+        "state": "completed",
+        "text": text,
+        "data": {},
+        "effects": [],
+        "why": None,
+        **more,
+    }

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import skills_ref
+import skills_ref  # type: ignore[import-untyped]
 
 from tests.house.skill_digests import SKILLS, differences, main
 from tests.skills.tasks import run_skill
@@ -67,7 +67,8 @@ def test_a_new_a_removed_and_an_added_file_break_the_pin_and_writing_mends_it(tm
     shutil.rmtree(copied / "execution-report")
     (copied / "new").mkdir()
     (copied / "new" / "SKILL.md").write_text("")
-    assert [sentence.split()[0] for sentence in differences(copied)] == ["execution-report", "new", "send-to-slack"]
+    named = [sentence.split()[0] for sentence in differences(copied)]
+    assert named == ["execution-report", "new", "send-to-slack"]
     assert main(["--write", "--skills", str(copied)]) == 0
     assert differences(copied) == []
 
@@ -93,7 +94,9 @@ def test_running_a_script_writes_nothing_into_its_folder(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"v": 2}', b"[" * 100_000], ids=["empty", "list", "cut", "v2", "deep"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"{", b'{"v": 2}', b"[" * 100_000], ids=["empty", "list", "cut", "v2", "deep"]
+)
 def test_an_unreadable_task_ends_with_exit_2_and_one_sentence(name: str, raw: bytes) -> None:
     ended = run_skill(name, raw=raw)
     assert (ended.exit, ended.out) == (2, b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,26 +21,29 @@ def test_a_small_day_reads_as_one_page(tmp_path: Path) -> None:
     first = shop.commit("feat: a cart", who=BOB)
     shop.write("src/cart.py", lines(5))
     second = shop.commit("fix: two more lines", at=EVENING)
-    assert report_on(shop).result["text"] == (
-        "# shop: 2 commits by 2 authors\n"
-        "\n"
-        "_Fri 20 Nov 09:00 to Sat 21 Nov 10:00, Europe/Berlin_\n"
-        "\n"
-        "**2 files, +6 −0 lines**, busiest in `src/`. First commit Fri 20 Nov 10:12, last 18:47.\n"  # noqa: RUF001
-        "\n"
-        "| Author       | Commits | Files | Lines |\n"
-        "|--------------|--------:|------:|------:|\n"
-        "| Bob Kahn     |       1 |     2 | +4 −0 |\n"  # noqa: RUF001
-        "| Ada Lovelace |       1 |     1 | +2 −0 |\n"  # noqa: RUF001
-        "\n"
-        "| Area        | Commits | Files | Lines |\n"
-        "|-------------|--------:|------:|------:|\n"
-        "| `src/`      |       2 |     1 | +5 −0 |\n"  # noqa: RUF001
-        "| (top level) |       1 |     1 | +1 −0 |\n"  # noqa: RUF001
-        "\n"
-        "**Commits**\n"
-        f"- {second[:8]} `fix: two more lines` (Ada Lovelace, +2 −0 in 1 file)\n"  # noqa: RUF001
-        f"- {first[:8]} `feat: a cart` (Bob Kahn, +4 −0 in 2 files)\n"  # noqa: RUF001
+    assert (
+        report_on(shop).result["text"]
+        == (
+            "# shop: 2 commits by 2 authors\n"
+            "\n"
+            "_Fri 20 Nov 09:00 to Sat 21 Nov 10:00, Europe/Berlin_\n"
+            "\n"
+            "**2 files, +6 −0 lines**, busiest in `src/`. First commit Fri 20 Nov 10:12, last 18:47.\n"  # noqa: RUF001
+            "\n"
+            "| Author       | Commits | Files | Lines |\n"
+            "|--------------|--------:|------:|------:|\n"
+            "| Bob Kahn     |       1 |     2 | +4 −0 |\n"  # noqa: RUF001
+            "| Ada Lovelace |       1 |     1 | +2 −0 |\n"  # noqa: RUF001
+            "\n"
+            "| Area        | Commits | Files | Lines |\n"
+            "|-------------|--------:|------:|------:|\n"
+            "| `src/`      |       2 |     1 | +5 −0 |\n"  # noqa: RUF001
+            "| (top level) |       1 |     1 | +1 −0 |\n"  # noqa: RUF001
+            "\n"
+            "**Commits**\n"
+            f"- {second[:8]} `fix: two more lines` (Ada Lovelace, +2 −0 in 1 file)\n"  # noqa: RUF001
+            f"- {first[:8]} `feat: a cart` (Bob Kahn, +4 −0 in 2 files)\n"  # noqa: RUF001
+        )
     )
 
 
@@ -112,7 +116,10 @@ def test_an_e_mail_address_is_never_shown_as_a_name(tmp_path: Path) -> None:
     shop.commit("Two", who="12345+octo@users.noreply.example.org <o@example.org>")
     ended = report_on(shop)
     assert b"example.org" not in ended.out
-    assert [author["name"] for author in ended.result["data"]["repositories"][0]["authors"]] == ["bob.kahn", "octo"]
+    assert [author["name"] for author in ended.result["data"]["repositories"][0]["authors"]] == [
+        "bob.kahn",
+        "octo",
+    ]
 
 
 def test_times_are_those_of_the_routines_zone(tmp_path: Path) -> None:
@@ -232,11 +239,11 @@ def test_a_repository_cannot_make_the_report_run_a_program(tmp_path: Path) -> No
     shop.commit("One")
     history = shop.history()
     program, trace = tmp_path / "evil", tmp_path / "trace"
-    program.write_text(f"#!/bin/sh\ntouch {trace}\ncat \"$1\"\n")
+    program.write_text(f'#!/bin/sh\ntouch {trace}\ncat "$1"\n')
     program.chmod(0o755)
     with (Path(history["history"]) / "config").open("a") as config:
         config.write(
-            f'[core]\n\tfsmonitor = {program}\n[diff]\n\texternal = {program}\n'
+            f"[core]\n\tfsmonitor = {program}\n[diff]\n\texternal = {program}\n"
             f'[diff "evil"]\n\ttextconv = {program}\n\tcommand = {program}\n[gpg]\n\tprogram = {program}\n'
         )
     (Path(history["history"]) / "info").mkdir(exist_ok=True)
@@ -274,8 +281,10 @@ def test_the_history_is_left_as_it_was(tmp_path: Path) -> None:
         ("now", "2026-11-21T09:00:00", "now"),
     ],
 )
-def test_a_task_that_says_too_little_is_refused_with_the_field_named(field: str, value: object, word: str) -> None:
-    task = {"repositories": [{"name": "shop", "history": "/nowhere"}], field: value}
+def test_a_task_that_says_too_little_is_refused_with_the_field_named(
+    field: str, value: object, word: str
+) -> None:
+    task: dict[str, Any] = {"repositories": [{"name": "shop", "history": "/nowhere"}], field: value}
     ended = run_skill("write-daily-report", **task)
     assert (ended.exit, ended.out) == (2, b"")
     assert word in ended.log and len(ended.log.splitlines()) == 1

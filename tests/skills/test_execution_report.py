@@ -11,8 +11,18 @@ from tests.skills.repositories import BOB, Repository, report_on
 from tests.skills.tasks import completed, run_skill
 
 STAGED = [{"kind": "message", "target": "slack"}]
-SKIPPED = {"skill": "send-to-slack", "state": "skipped", "text": "", "why": "write-daily-report did not complete"}
-FAILED = {"skill": "write-daily-report", "state": "failed", "text": "", "why": "exit 1: git is not installed here."}
+SKIPPED = {
+    "skill": "send-to-slack",
+    "state": "skipped",
+    "text": "",
+    "why": "write-daily-report did not complete",
+}
+FAILED = {
+    "skill": "write-daily-report",
+    "state": "failed",
+    "text": "",
+    "why": "exit 1: git is not installed here.",
+}
 
 
 def claimed(*results: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -62,7 +72,13 @@ def test_a_failed_skill_is_a_failure_and_its_reason_comes_first() -> None:
 
 @pytest.mark.parametrize(
     ("state", "outcome"),
-    [("completed", "success"), ("skipped", "partial"), ("cancelled", "failure"), ("failed", "failure"), ("odd", "unknown")],
+    [
+        ("completed", "success"),
+        ("skipped", "partial"),
+        ("cancelled", "failure"),
+        ("failed", "failure"),
+        ("odd", "unknown"),
+    ],
 )
 def test_the_outcome_follows_the_worst_state(state: str, outcome: str) -> None:
     assert claimed(completed("Done", skill="a"), {"skill": "b", "state": state})["outcome"] == outcome
@@ -90,7 +106,9 @@ def test_a_gap_leaves_a_partial_success_and_is_shown() -> None:
 def test_a_prompt_that_had_no_model_is_partial_and_says_why() -> None:
     nothing = claimed(routine={"name": "r", "content": "Do it", "pipeline": []})
     assert nothing["outcome"] == "partial"
-    assert nothing["summary"] == "Nothing was executed: the routine is a prompt without skills, and that needs a model."
+    assert nothing["summary"] == (
+        "Nothing was executed: the routine is a prompt without skills, and that needs a model."
+    )
     skipped = claimed({"skill": "prompt", "state": "skipped", "text": "", "why": "needs a model"})
     assert (skipped["outcome"], skipped["summary"]) == ("partial", "The prompt was skipped (needs a model).")
 
@@ -109,7 +127,9 @@ def test_a_reminder_is_answered_with_the_same_report() -> None:
 def test_long_and_hostile_texts_stay_one_short_line_without_control_characters() -> None:
     text = "\x1b[31mPay\x1b[0m\u202e now " + "very " * 1_000
     claim = claimed(
-        completed(text, skill="a"), completed(text, skill="b"), {"skill": "c", "state": "failed", "why": "why\n" * 500}
+        completed(text, skill="a"),
+        completed(text, skill="b"),
+        {"skill": "c", "state": "failed", "why": "why\n" * 500},
     )
     assert len(claim["summary"]) == 300 and claim["summary"].endswith("…")
     assert not any(ord(char) < 32 or char == "\u202e" for char in claim["summary"])
@@ -118,10 +138,14 @@ def test_long_and_hostile_texts_stay_one_short_line_without_control_characters()
 
 def test_results_of_odd_shapes_are_reported_as_far_as_they_can_be_read() -> None:
     odd = {"skill": None, "state": 7, "text": ["x"], "data": [], "effects": {"kind": 1}, "why": 3}
-    claim = claimed(odd, completed("Done", effects=[{"kind": "pull_request"}, None]), run={"gaps": {}, "checks": [3, {}]})
+    claim = claimed(
+        odd, completed("Done", effects=[{"kind": "pull_request"}, None]), run={"gaps": {}, "checks": [3, {}]}
+    )
     assert claim["outcome"] == "unknown"
     assert "- **a skill without a name**: in an unknown state" in claim["details"]
 
 
 def test_its_own_result_is_not_reported_upon() -> None:
-    assert claimed(completed("Done"), {"skill": "execution-report", "state": "failed"})["outcome"] == "success"
+    assert (
+        claimed(completed("Done"), {"skill": "execution-report", "state": "failed"})["outcome"] == "success"
+    )

@@ -37,15 +37,20 @@ def test_the_newest_completed_result_is_staged_and_the_result_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "content", "body"), [("asked", "standing", "asked"), (None, "standing", "standing"), ("", "x", "x")]
+    ("given", "content", "body"),
+    [("asked", "standing", "asked"), (None, "standing", "standing"), ("", "x", "x")],
 )
-def test_without_a_result_the_input_is_sent_else_the_content(given: str | None, content: str, body: str) -> None:
+def test_without_a_result_the_input_is_sent_else_the_content(
+    given: str | None, content: str, body: str
+) -> None:
     routine = {"name": "r", "content": content}
     result = run_skill("send-to-slack", input=given, routine=routine).result
     assert result["effects"][0]["body"] == body
 
 
-@pytest.mark.parametrize("results", [[], [completed("")], [{"skill": "x", "state": "failed", "text": "broken"}]])
+@pytest.mark.parametrize(
+    "results", [[], [completed("")], [{"skill": "x", "state": "failed", "text": "broken"}]]
+)
 def test_with_nothing_to_send_the_skill_fails_with_one_sentence(results: list[dict[str, Any]]) -> None:
     ended = run_skill("send-to-slack", results=results)
     assert (ended.exit, ended.out) == (1, b"")
@@ -72,7 +77,7 @@ def test_a_text_of_nothing_that_can_be_shown_is_nothing_to_send() -> None:
         ("[text](https://e.com/a?x=1&y=2)", "<https://e.com/a?x=1&amp;y=2|text>"),
         ("[a|b > c](https://e.com/a|b)", "<https://e.com/a%7Cb|a¦b &gt; c>"),
         ("[wiki](https://e.com/a_(b))", "<https://e.com/a_(b)|wiki>"),
-        ("![logo](https://e.com/i.png \"t\")", "<https://e.com/i.png|logo>"),
+        ('![logo](https://e.com/i.png "t")', "<https://e.com/i.png|logo>"),
         ("<https://e.com/x>", "<https://e.com/x>"),
         ("[mail](mailto:a@e.com)", "<mailto:a@e.com|mail>"),
         ("[local](docs/a.md)", "local (docs/a.md)"),
@@ -102,15 +107,7 @@ def test_a_block_of_code_that_is_never_closed_is_closed() -> None:
 
 def test_a_table_becomes_an_aligned_block_of_code() -> None:
     markdown = "| Name | Lines |\n|:--|--:|\n| `a\\|b` | **1,204** |\n| 日本 | 7 |\n| <x> |"
-    assert sent(markdown) == (
-        "```\n"
-        "Name  Lines\n"
-        "────  ─────\n"
-        "a|b   1,204\n"
-        "日本      7\n"
-        "&lt;x&gt;\n"
-        "```"
-    )
+    assert sent(markdown) == ("```\nName  Lines\n────  ─────\na|b   1,204\n日本      7\n&lt;x&gt;\n```")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +169,9 @@ def test_a_long_text_is_cut_with_a_note_and_nothing_is_left_open(markdown: str) 
     assert "shortened by" in ended.result["text"]
 
 
-@pytest.mark.parametrize("unit", ["*a ", "[a](", "**", "`", "_a", "![", "~~", "[[", "\\", "> ", "***a", "``` ", "<", "- "])
+@pytest.mark.parametrize(
+    "unit", ["*a ", "[a](", "**", "`", "_a", "![", "~~", "[[", "\\", "> ", "***a", "``` ", "<", "- "]
+)
 def test_a_line_of_nothing_but_openers_is_converted_all_the_same(unit: str) -> None:
     assert run_skill("send-to-slack", results=[completed("x" + unit * 30_000)]).exit == 0
 
