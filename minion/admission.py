@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from minion.store.admissions import look_up, remember
 from server.contract.digest import canonical_json, digest_bytes
 from server.contract.refusals import Refused, refusal_from_data
 
 if TYPE_CHECKING:
-    from aiosqlite import Connection
-
     from minion.store.writer import Writer
 
 # Raise it whenever what is admitted, or how it is written out, changes: older answers are then not used.
@@ -90,31 +89,16 @@ async def admit(writer: Writer, candidates: Sequence[Candidate]) -> list[dict[st
 
     Raises the first refusal; nothing is remembered of a refused batch.
     """
-
-    async def look_up(db: Connection) -> list[dict[str, Any] | None]:
-        return [await _remembered(db, candidate) for candidate in candidates]
-
-    known = await writer.transact(look_up)
-    missing = [candidate for candidate, document in zip(candidates, known, strict=True) if document is None]
-    if not missing:
-        return [document for document in known if document is not None]
-    fresh = await asyncio.to_thread(admit_fresh, missing)
-
-    async def remember(db: Connection) -> None:
-        for candidate, document in zip(missing, fresh, strict=True):
-            values = (candidate.digest, VERSION, candidate.kind, canonical_json(document))
-            await db.execute("INSERT OR REPLACE INTO admissions VALUES (?, ?, ?, ?)", values)
-
-    await writer.transact(remember)
-    answers = iter(fresh)
-    return [document if document is not None else next(answers) for document in known]
-
-
-async def _remembered(db: Connection, candidate: Candidate) -> dict[str, Any] | None:
-    query = "SELECT document FROM admissions WHERE digest = ? AND version = ? AND kind = ?"
-    rows = list(await db.execute_fetchall(query, (candidate.digest, VERSION, candidate.kind)))
-    document: dict[str, Any] | None = json.loads(rows[0][0]) if rows else None
-    return document
+    keys = [(candidate.digest, VERSION, candidate.kind) for candidate in candidates]
+    known = await writer.transact(lambda db: look_up(db, keys))
+    missing = [number for number, document in enumerate(known) if document is None]
+    if missing:
+        fresh = await asyncio.to_thread(admit_fresh, [candidates[number] for number in missing])
+        for number, document in zip(missing, fresh, strict=True):
+            known[number] = document
+        new = [(keys[number], document) for number, document in zip(missing, fresh, strict=True)]
+        await writer.transact(lambda db: remember(db, new))
+    return [document for document in known if document is not None]
 
 
 def routine_candidate(path: Path, body: bytes) -> Candidate:

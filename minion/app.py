@@ -29,7 +29,7 @@ from server.contract.digest import instant
 from server.contract.refusals import BadDocument, NotFound, Refusal, Refused
 
 if TYPE_CHECKING:
-    from aiosqlite import Connection
+    from minion.store.writer import Connection
 
 PROCESS: Final = "WF-ROUTINE-EXEC"
 SUFFIXES: Final = (".json", ".yaml", ".yml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def command() -> None:
 def add(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
     """Check a routine file (YAML or JSON) and put it into the home."""
     home = home_of(ctx)
-    added = asyncio.run(_add(home, file, replace))
+    added = _owning(_add(home, file, replace))
     document = added.kept.document
     if as_json:
         print_json({**document, "next": list(added.next), "file": str(added.file)})
@@ -113,11 +113,18 @@ def remove(ctx: click.Context, routine: str, as_json: bool) -> None:
     load_config(home)
     with read_only(home.store) as db:
         name = find_routine(db, routine).name
-    asyncio.run(_remove(home, name))
+    _owning(_remove(home, name))
     if as_json:
         print_json({"removed": name})
     else:
         click.echo(f"{name} is removed; its runs stay: {program(ctx)} runs --routine {name}")
+
+
+def _owning(work: Coroutine[Any, Any, Any]) -> Any:
+    # A listing needs no event loop, and people wait for it: asyncio is imported by the verbs that write.
+    import asyncio
+
+    return asyncio.run(work)
 
 
 async def _add(home: Home, file: Path, replace: bool) -> Any:

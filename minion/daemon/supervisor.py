@@ -25,9 +25,7 @@ from server.contract.digest import instant
 from server.contract.run import RunState
 
 if TYPE_CHECKING:
-    from aiosqlite import Connection
-
-    from minion.store.writer import Writer
+    from minion.store.writer import Connection, Writer
 
 OnEvent = Callable[[str, Event], None]
 # After a cancel or timeout the runner has this long to close its session before it is killed.

@@ -18,7 +18,8 @@ import aiosqlite
 from server.contract.refusals import Refusal, StoreUnreadable
 
 T = TypeVar("T")
-Transaction = Callable[[aiosqlite.Connection], Awaitable[T]]
+Connection = aiosqlite.Connection
+Transaction = Callable[[Connection], Awaitable[T]]
 # A bound on one commit's wait: with more callers than this the rest goes into the next group.
 GROUP: Final = 256
 

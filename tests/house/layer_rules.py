@@ -29,6 +29,7 @@ _MINION_ROOMS = (
     "minion.secrets_file",
     "minion.skill_loader",
     "minion.admission",
+    "minion.repositories",
     "minion.check",
 )
 _RUNNER = ("minion.runner", "minion.engines", "minion.sandbox", CONTRACT, "minion.wire", CLOCK_TYPE)
@@ -58,9 +59,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.clock": (),
     "minion.config": (CONTRACT,),
     "minion.secrets_file": (CONTRACT,),
-    "minion.skill_loader": (CONTRACT,),
-    "minion.admission": (CONTRACT, "minion.wire", "minion.config", "minion.skill_loader"),
-    "minion.check": (CONTRACT, "minion.wire", "minion.config", "minion.skill_loader", "minion.admission"),
+    "minion.repositories": (CONTRACT,),
+    "minion.admission": (CONTRACT, "minion.store"),
+    "minion.skill_loader": (CONTRACT, "minion.config", "minion.admission"),
+    "minion.check": (CONTRACT,),
     "minion.sandbox": (CONTRACT, "minion.sandbox"),
     "minion.store": (CONTRACT, "minion.wire", "minion.store", CLOCK_TYPE),
     "minion.engines": (CONTRACT, "minion.wire", "minion.sandbox", "minion.engines"),

@@ -89,6 +89,8 @@ def test_the_sandboxed_tool_host_loads_nothing_of_the_house(tmp_path: Path) -> N
     "arguments", [["--help"], ["runs"], ["runs", "--json"], ["routine", "list"]], ids=" ".join
 )
 def test_a_command_that_only_shows_something_loads_no_heavy_library(arguments: list[str], tmp_path: Path) -> None:
+    begun = child(PREAMBLE + "from minion.cli import main; sys.argv[1:] = ['init']; main()", home=tmp_path)
+    assert begun.returncode == 0, begun.stderr
     assert loaded_by_command(*arguments, home=tmp_path) & HEAVY_FOR_LISTING == set()
 
 

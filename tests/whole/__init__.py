@@ -1,0 +1,1 @@
+"""Whole runs: real homes, real runner processes, real stores, seen from outside."""
