@@ -41,6 +41,7 @@ class Flight:
     process: asyncio.subprocess.Process
     end: RunState | None = None
     why: str | None = None
+    hint: str | None = None
     stopped_for: str | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -171,7 +172,7 @@ class Supervisor:
                 self._on_event(flight.order.run_id, event)
             waiting.append(asyncio.ensure_future(self._take(flight.order.run_id, event)))
             if event.type == "run.finished":
-                flight.end, flight.why = event.data["state"], event.data["why"]
+                flight.end, flight.why, flight.hint = (event.data[key] for key in ("state", "why", "hint"))
             if event.type in ACKNOWLEDGED or len(waiting) >= 64:
                 await asyncio.gather(*waiting)
                 waiting.clear()
@@ -206,13 +207,13 @@ class Supervisor:
         if end is None:
             status = flight.process.returncode
             end, why = "interrupted", f"the runner ended before the run did (status {status})"
-        return await self._end(flight.order.run_id, end, why)
+        return await self._end(flight.order.run_id, end, why, flight.hint)
 
-    async def _end(self, run_id: str, end: RunState, why: str | None) -> RunState:
+    async def _end(self, run_id: str, end: RunState, why: str | None, hint: str | None) -> RunState:
         now = self._now()
 
         async def end_and_prune(db: Connection) -> tuple[RunState, list[str]]:
-            final = await end_run(db, run_id, end, now=now, why=why)
+            final = await end_run(db, run_id, end, now=now, why=why, hint=hint)
             return final, await prune(db, keep=self._config.keep_runs, now=now)
 
         final, folders = await self._writer.transact(end_and_prune)
@@ -223,11 +224,12 @@ class Supervisor:
     async def _take_in_leftovers(self, run_id: str, folder: Path) -> None:
         end: RunState = "interrupted"
         why: str | None = "the minion stopped while it was running"
+        hint: str | None = None
         for event in read_events(folder / "events.ndjson"):
             await self._take(run_id, event)
             if event.type == "run.finished":
-                end, why = event.data["state"], event.data["why"]
-        await self._end(run_id, end, why)
+                end, why, hint = (event.data[key] for key in ("state", "why", "hint"))
+        await self._end(run_id, end, why, hint)
 
     def _write(self, process: asyncio.subprocess.Process, line: bytes) -> None:
         # A runner that is gone cannot be written to; its silence is noticed by the reader.

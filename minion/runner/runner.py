@@ -56,16 +56,16 @@ class Run:
 
     async def perform(self) -> End:
         """Walk the process to its end and say `run.finished`. Raises `DaemonLost` when nobody listens."""
-        end, why = await self._walk_blocks()
+        end, why, hint = await self._walk_blocks()
         if self.stage is not None:
             await self.stage.tools.close()
         if self.workspace is not None and end == "completed":
             await asyncio.to_thread(dispose, self.workspace)
         await self.link.emit("usage", {"wall_ms": round(self.budget.elapsed_s * 1000)})
-        await self.link.emit("run.finished", {"state": end, "why": why})
+        await self.link.emit("run.finished", {"state": end, "why": why, "hint": hint})
         return end
 
-    async def _walk_blocks(self) -> tuple[End, str | None]:
+    async def _walk_blocks(self) -> tuple[End, str | None, str | None]:
         blocks = self.order.blocks
         for number, block in enumerate(blocks):
             try:
@@ -73,14 +73,14 @@ class Run:
             except BlockFailed as error:
                 await self._skip(blocks[number + 1 :], f"{block.code} failed")
                 await self._report_early_failure(error)
-                return "failed", error.why
+                return "failed", error.why, error.hint
             except asyncio.CancelledError:
                 if self.link.lost.is_set():
                     raise DaemonLost from None
                 await self._skip(blocks[number + 1 :], "the run was stopped")
                 await self._withhold("the run was stopped")
                 timed_out = self.link.cancel_reason == "timeout"
-                return ("timed_out" if timed_out else "cancelled"), self.link.cancel_reason
+                return ("timed_out" if timed_out else "cancelled"), self.link.cancel_reason, None
         return self._end_of_tasks()
 
     async def _walk_block(self, block: CanonicalBlock) -> None:
@@ -283,13 +283,13 @@ class Run:
         for block in blocks:
             await self.walk.skip_block(block, why)
 
-    def _end_of_tasks(self) -> tuple[End, str | None]:
+    def _end_of_tasks(self) -> tuple[End, str | None, str | None]:
         if self.budget.timed_out:
-            return "timed_out", "a skill used up the run's time"
+            return "timed_out", "a skill used up the run's time", "raise limits.wall_clock_s, or shorten the skill"
         failed = next(((name, r) for name, r in self.results if r.state == "failed"), None)
         if failed is not None:
-            return "failed", f"{failed[0]}: {failed[1].why}"
-        return "completed", None
+            return "failed", f"{failed[0]}: {failed[1].why}", None
+        return "completed", None, None
 
 
 async def run_order(order: Order, link: DaemonLink, clock: Clock, secrets: Mapping[str, str]) -> End:

@@ -1,4 +1,4 @@
-"""Documents are read under limits: what hurts is refused at once, and nothing is guessed into another type."""
+"""Documents are read under limits: what hurts is refused at once, and nothing is guessed."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_close_may_be_called_often_and_is_finished_though_cancelled(tmp_path: Pa
     async def story() -> int:
         host = await ToolHost.start(Envelope(env=PATHS), sandboxed=False, log_path=tmp_path / "log")
         closing = asyncio.create_task(host.close())
-        await asyncio.sleep(0)
+        await asyncio.wait({closing}, timeout=0)  # let it begin
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing

@@ -237,14 +237,19 @@ def test_a_repository_cannot_make_the_report_run_a_program(tmp_path: Path) -> No
     shop.write(".gitattributes", "*.txt diff=evil\n")
     shop.write("a.txt", "1\n")
     shop.commit("One")
+    head, _, message = shop.git("cat-file", "commit", "HEAD").partition("\n\n")
+    signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n abcd\n -----END PGP SIGNATURE-----"
+    signed = f"{head}\n{signature}\n\n{message}\n".encode()
+    shop.git("reset", "-q", "--hard", shop.git("hash-object", "-t", "commit", "-w", "--stdin", given=signed))
     history = shop.history()
     program, trace = tmp_path / "evil", tmp_path / "trace"
-    program.write_text(f'#!/bin/sh\ntouch {trace}\ncat "$1"\n')
+    program.write_text(f"#!/bin/sh\ntouch {trace}\n")
     program.chmod(0o755)
     with (Path(history["history"]) / "config").open("a") as config:
         config.write(
-            f"[core]\n\tfsmonitor = {program}\n[diff]\n\texternal = {program}\n"
-            f'[diff "evil"]\n\ttextconv = {program}\n\tcommand = {program}\n[gpg]\n\tprogram = {program}\n'
+            f"[core]\n\tfsmonitor = {program}\n\tpager = {program}\n[diff]\n\texternal = {program}\n"
+            f'[diff "evil"]\n\ttextconv = {program}\n\tcommand = {program}\n'
+            f"[log]\n\tshowSignature = true\n[gpg]\n\tprogram = {program}\n"
         )
     (Path(history["history"]) / "info").mkdir(exist_ok=True)
     (Path(history["history"]) / "info" / "attributes").write_text("*.txt diff=evil\n")
