@@ -62,6 +62,7 @@ class Stage:
     repositories: tuple[Workplace, ...]
     skill_paths: Mapping[str, str]
     scratch: str
+    env: Mapping[str, str]
     python: str
     now: str
 

@@ -82,6 +82,7 @@ class ScriptSession:
         return await stage.tools.run(
             argv,
             cwd=cwd,
+            env=stage.env,
             stdin=canonical_json(document),
             timeout_s=timeout_s,
             max_bytes=stage.order.limits.output_bytes,

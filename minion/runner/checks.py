@@ -71,7 +71,7 @@ def _file(pattern: str, root: Path) -> Check:
 async def _command(argv: Sequence[str], stage: Stage) -> Check:
     cwd = stage.repositories[0].path if stage.repositories else stage.scratch
     result = await stage.tools.run(
-        list(argv), cwd=cwd, stdin=None, timeout_s=COMMAND_SECONDS, max_bytes=_OUTPUT_BYTES
+        list(argv), cwd=cwd, env=stage.env, stdin=None, timeout_s=COMMAND_SECONDS, max_bytes=_OUTPUT_BYTES
     )
     words = (result.stderr or result.stdout).decode("utf-8", "replace").strip()[-200:]
     ended = f"exit {result.exit}" if result.exit is not None else (result.why or "no exit status")

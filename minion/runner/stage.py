@@ -42,7 +42,9 @@ async def set_stage(order: Order, workspace: Workspace, *, now: str) -> Stage:
     )
     scratch = "/scratch" if sandboxed else str(run_dir / "scratch")
     paths = inside if sandboxed else skills
-    return Stage(order, host, places, paths, scratch, python_of_children(), now)
+    # The routine's own variables go over the pipe with each call: an envelope's environment shows in argv.
+    variables = (order.routine.get("environment") or {}).get("env") or {}
+    return Stage(order, host, places, paths, scratch, variables, python_of_children(), now)
 
 
 async def _open_host(order: Order, workspace: Workspace) -> tuple[ToolHost, bool]:
@@ -81,7 +83,6 @@ def _envelope(order: Order, workspace: Workspace, *, sandboxed: bool) -> Envelop
     environment = order.routine.get("environment") or {}
     skills = [Bind(skill.path, f"/skills/{skill.name}") for skill in (*order.skills, order.report_skill)]
     env = {
-        **(environment.get("env") or {}),
         "PATH": f"{Path(python_of_children()).parent}:{_PUBLIC_PATH}",
         "HOME": "/scratch" if sandboxed else str(workspace.scratch),
         "TMPDIR": "/tmp" if sandboxed else str(workspace.scratch),  # noqa: S108 - the sandbox's own tmpfs

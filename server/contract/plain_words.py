@@ -45,7 +45,7 @@ _LENGTHS: dict[str, tuple[str, str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding: the field's path (empty for the whole), a stable code, words after the path, and a hint."""
+    """One finding: the field's path (empty for the whole), a stable code, words, and a hint."""
 
     path: str
     code: str

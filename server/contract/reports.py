@@ -47,7 +47,7 @@ class ReportedStep(WirePart):
 
 
 class ReportedBlock(WirePart):
-    """A block run with its steps in the order in which they began; a block that was never entered has no start."""
+    """A block run with its steps in order; a block that was never entered has no start."""
 
     code: str
     name: str
@@ -100,7 +100,7 @@ class RunReport(WireMessage):
     """One run. The four truths stand side by side (DESIGN §2); `revision` grows with every change of the run.
 
     `topology` and `canonical` are step codes in order; `first_difference` is (block, expected, taken).
-    `usage` counts by name (`…_ms` milliseconds, `tokens`, `dollars`). HQ takes a report once per (id, revision).
+    `usage` counts by name (`…_ms` milliseconds, `tokens`, `dollars`). HQ takes each (id, revision) once.
     """
 
     id: RunId

@@ -48,7 +48,7 @@ class ScheduleTrigger(DocumentPart):
 
 
 class OnceTrigger(DocumentPart):
-    """Fires once `at` an instant: local to `timezone` (else the routine's zone), or with an offset of its own."""
+    """Fires once `at` an instant: local to `timezone` (else the routine's zone), or with its own offset."""
 
     type: Literal["once"]
     at: Annotated[str, Field(min_length=1, max_length=64)]
@@ -106,7 +106,7 @@ class _ExactlyOne(DocumentPart):
 
 
 class Expectation(_ExactlyOne):
-    """One check by the runner, without which a run is at best `unchecked` (DECISIONS "Verdict and effects")."""
+    """One check by the runner, without which a run is at best `unchecked` (DECISIONS "Verdict")."""
 
     delivered: Target | None = None
     file: RelativeGlob | None = None
