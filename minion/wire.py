@@ -147,7 +147,7 @@ class Event:
         if set(data) != {item.name for item in fields(cls)} or data["v"] != VERSION:
             raise WireError("not an event of this version")
         seq, data_type = data["seq"], data["type"]
-        if not isinstance(seq, int) or seq < 1 or data_type not in EVENT_TYPES:
+        if type(seq) is not int or seq < 1 or not isinstance(data_type, str) or data_type not in EVENT_TYPES:
             raise WireError(f"unknown event {data_type!r}")
         well_typed = isinstance(data["at"], str) and isinstance(data["data"], dict)
         if not well_typed or not isinstance(data["block"], str | None):
@@ -173,8 +173,12 @@ class Answer:
     def read(cls, line: bytes) -> Answer:
         """The answer on a line. Raises `WireError` when the line is not one."""
         data = _object(line)
-        if data.get("type") not in ANSWER_TYPES:
-            raise WireError(f"unknown answer {data.get('type')!r}")
+        type_ = data.get("type")
+        if not isinstance(type_, str) or type_ not in ANSWER_TYPES:
+            raise WireError(f"unknown answer {type_!r}")
+        texts = (data.get(name, "") for name in ("reason", "id", "answer"))
+        if type(data.get("seq", 0)) is not int or not all(isinstance(text, str) for text in texts):
+            raise WireError("an answer's fields have other types")
         try:
             return cls(**data)
         except TypeError as error:
@@ -185,9 +189,15 @@ def _skill(item: dict[str, Any]) -> OrderedSkill:
     return OrderedSkill(**{**item, "effects": tuple(item["effects"])})
 
 
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
+
+
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(line)
+        # What JSON and UTF-8 cannot hold (NaN, half of a surrogate pair) could never be written down again.
+        data = json.loads(line, parse_constant=_no_number)
+        canonical_json(data).encode()
     except (ValueError, RecursionError) as error:
         raise WireError("not a line of JSON") from error
     if not isinstance(data, dict):

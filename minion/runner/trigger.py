@@ -30,7 +30,14 @@ def validate_trigger(order: Order) -> list[Gap]:
         raise BlockFailed("The order's skills are not the routine's pipeline.", hint=hint)
     if not canonical_sequence(order.blocks):
         raise BlockFailed("The order names no process to walk.", hint=hint)
-    return [
+    # An order keeps the place of a skill that is not installed any more, without a path.
+    skills = [
+        ("skill", skill.code, f"The skill {skill.name} is not installed on this minion.")
+        for skill in order.skills
+        if not skill.path
+    ]
+    connectors = [
         ("connector", f"TSK-CONNECT-{name.upper()}", f"The connector {name} is not available on this minion.")
         for name in order.routine.get("connectors") or ()
     ]
+    return skills + connectors

@@ -46,6 +46,9 @@ async def keep_routine(
     routine_id = old["id"] if old is not None else document["id"] or new_id("trig_")
     if document["id"] not in (None, routine_id):
         raise Refused("routine_id", f"The routine {name} is kept under another id.", hint="leave `id` out")
+    others = await db.execute_fetchall("SELECT name FROM routines WHERE id = ? AND name <> ?", (routine_id, name))
+    for other in others:
+        raise Refused("routine_id", f"The id of {name} is that of {other['name']}.", hint="leave `id` out")
     full = {**document, "id": routine_id}
     digest = digest_of(full)
     if old is not None and old["removed_at"] is None and old["digest"] != digest and not replace:

@@ -29,7 +29,7 @@ async def end_run(
     blocks = [CanonicalBlock(b["code"], b["kind"], tuple(b["steps"])) for b in json.loads(run["canonical"])]
     steps = [TakenStep(r["block"], r["code"], r["state"]) for r in await _steps(db, run_id)]
     begun = [r["code"] for r in await _rows(db, _BEGUN, run_id)]
-    comparison = compare(blocks, steps, begun)
+    comparison = compare(blocks, steps, begun, completed=end == "completed")
     if comparison.conformance == "violation" and end in ("completed", "failed"):
         end, why = "violated", f"a rigid block was skipped, reordered or altered: {comparison.first_difference}"
     taken = topology(steps)
@@ -49,7 +49,9 @@ async def end_run(
     )
     if truths.delivery in ("delivered", "accepted"):
         await db.execute(
-            "UPDATE routines SET last_delivered_at = ? WHERE id = ?", (run["started_at"], run["routine_id"])
+            # A run that began earlier and ended later tells nothing new: the instant only ever advances.
+            "UPDATE routines SET last_delivered_at = max(coalesce(last_delivered_at, ''), ?) WHERE id = ?",
+            (run["started_at"], run["routine_id"]),
         )
     sealed = {"state": end, "outcome": outcome, "verdict": verdict_of(truths), **await chain_heads(db, run_id)}
     await append_home(db, "run", run_id, sealed)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from minion.store.chained import event_body, home_body, step_body
 from server.contract.digest import CHAIN_START, first_broken_link
 from server.contract.refusals import BadUse, NotFound
+from server.contract.run import has_ended
 from server.contract.topology import CanonicalBlock, canonical_sequence
 
 LISTED: Final = 20
@@ -103,7 +104,12 @@ def results_of(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
 
 
 def breaches(db: sqlite3.Connection, run_id: str | None = None) -> list[Breach]:
-    """Where the chains are broken: of one run, or of all runs and the home; empty when all is intact."""
+    """Where the log is broken: of one run, or of all runs and the home; empty when all is intact.
+
+    An ended run must follow its chains up to the heads sealed in the home's chain, and say what was sealed; a
+    sealed run must still be there, or its tombstone. What nobody sealed yet (a run under way) can lose its tail
+    unseen, and so can the home's own chain: for those a copy kept elsewhere is needed.
+    """
     found = []
     query = "SELECT id FROM runs ORDER BY ordinal"
     runs = [run_id] if run_id is not None else [row["id"] for row in db.execute(query).fetchall()]
@@ -113,7 +119,14 @@ def breaches(db: sqlite3.Connection, run_id: str | None = None) -> list[Breach]:
         rows = db.execute("SELECT * FROM home_chain ORDER BY position").fetchall()
         at = first_broken_link((home_body(r["kind"], r["ref"], r["body"]), r["hash"]) for r in rows)
         found += [Breach("home", at)] if at is not None else []
+        found += [Breach(f"{row['ref']} is gone", row["position"] - 1) for row in db.execute(_GONE).fetchall()]
     return found
+
+
+_GONE: Final = """
+SELECT ref, min(position) AS position FROM home_chain WHERE kind = 'run' AND ref NOT IN (SELECT id FROM runs)
+    AND ref NOT IN (SELECT ref FROM home_chain WHERE kind = 'tombstone') GROUP BY ref ORDER BY position
+"""
 
 
 def _run_breaches(db: sqlite3.Connection, run_id: str) -> list[Breach]:
@@ -127,15 +140,28 @@ def _run_breaches(db: sqlite3.Connection, run_id: str) -> list[Breach]:
     found += [Breach(f"{run_id} events", at)] if at is not None else []
     at = first_broken_link((step_body(dict(row)), row["hash"]) for row in steps)
     found += [Breach(f"{run_id} steps", at)] if at is not None else []
-    # A cut-off tail leaves an intact chain: only the head that was sealed at the run's end shows it.
+    return found + _seal_breaches(db, run_id, events, steps)
+
+
+def _seal_breaches(
+    db: sqlite3.Connection, run_id: str, events: Sequence[sqlite3.Row], steps: Sequence[sqlite3.Row]
+) -> list[Breach]:
+    """A cut-off tail leaves an intact chain: only the heads that were sealed at the run's end show it."""
+    run = db.execute("SELECT state, outcome, verdict FROM runs WHERE id = ?", (run_id,)).fetchone()
     seal = db.execute(
         "SELECT body FROM home_chain WHERE kind = 'run' AND ref = ? ORDER BY position DESC LIMIT 1", (run_id,)
     ).fetchone()
-    if seal is not None:
-        sealed = json.loads(seal["body"])
-        for name, rows in (("events", events), ("steps", steps)):
-            if (rows[-1]["hash"] if rows else CHAIN_START) != sealed[name]:
-                found.append(Breach(f"{run_id} {name} against its seal", len(rows)))
+    if run is None or not has_ended(run["state"]):
+        return []
+    if seal is None:
+        return [Breach(f"{run_id} has no seal", 0)]
+    found = []
+    sealed = json.loads(seal["body"])
+    for name, rows in (("events", events), ("steps", steps)):
+        if (rows[-1]["hash"] if rows else CHAIN_START) != sealed[name]:
+            found.append(Breach(f"{run_id} {name} against its seal", len(rows)))
+    if any(run[name] != sealed[name] for name in ("state", "outcome", "verdict")):
+        found.append(Breach(f"{run_id} against its seal", 0))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import aiosqlite
 
-from server.contract.refusals import Refusal, StoreUnreadable
+from server.contract.refusals import Refusal, StoreFailed, StoreUnreadable
 
 T = TypeVar("T")
 Connection = aiosqlite.Connection
@@ -24,32 +24,31 @@ Transaction = Callable[[Connection], Awaitable[T]]
 GROUP: Final = 256
 
 
-class StoreFailed(Exception):
-    """The disk refused a write: nothing of the transaction was kept and nothing may be acknowledged."""
-
-
 class Writer:
     """Hands transactions to the one task that owns the read-write connection."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
         self._waiting: asyncio.Queue[tuple[Transaction[Any], asyncio.Future[Any]] | None] = asyncio.Queue()
+        self._closed = False
         self._task = asyncio.create_task(self._work(), name="store writer")
 
     async def transact(self, transaction: Transaction[T]) -> T:
         """Run `transaction` on the connection, commit, and answer with its result.
 
-        What it raises reaches the caller and nothing of it is kept. Raises `StoreFailed` when the commit fails.
+        What it raises reaches the caller and nothing of it is kept. Raises `StoreFailed` when the commit fails
+        or the store was closed before it.
         """
+        if self._closed:
+            raise _failed("it is closed")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        if self._task.done():
-            raise StoreFailed("the store is closed")
         self._waiting.put_nowait((transaction, answer))
         return await asyncio.shield(answer)
 
     async def close(self) -> None:
         """Finish what was handed in, then close the connection."""
-        if not self._task.done():
+        if not self._closed:
+            self._closed = True
             self._waiting.put_nowait(None)
         await asyncio.shield(self._task)
 
@@ -65,37 +64,39 @@ class Writer:
                 if len(todo) < len(group):
                     return
         finally:
+            self._closed = True
+            while not self._waiting.empty():
+                left = self._waiting.get_nowait()
+                if left is not None:
+                    _settle(left[1], None, _failed("it is closed"))
             await self._connection.close()
 
     async def _commit(self, group: list[tuple[Transaction[Any], asyncio.Future[Any]]]) -> None:
-        outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        try:
+            outcomes = await self._outcomes([transaction for transaction, _ in group])
+        except BaseException as defect:
+            # A defect in a transaction ends the writer, but never leaves a caller waiting for ever.
+            for _, answer in group:
+                _settle(answer, None, _failed(f"a defect stopped it, {type(defect).__name__}"))
+            raise
+        for (_, answer), (result, problem) in zip(group, outcomes, strict=True):
+            _settle(answer, result, problem)
+
+    async def _outcomes(self, group: list[Transaction[Any]]) -> list[tuple[Any, Exception | None]]:
+        """Result or problem of each transaction, all of them committed together or, if that fails, none."""
         try:
             await self._connection.execute("BEGIN IMMEDIATE")
-            for transaction, answer in group:
-                outcomes.append(await self._one(transaction, answer))
+            outcomes = [await self._one(transaction) for transaction in group]
             await self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            await self._roll_back()
-            failed = StoreFailed(f"the store could not be written: {error}")
-            outcomes = [(answer, None, failed) for _, answer in group]
-        except BaseException:
-            # A defect in a transaction ends the writer, but never leaves a caller waiting for ever.
-            await self._roll_back()
-            for _, answer in group:
-                answer.cancel()
-            raise
-        for answer, result, problem in outcomes:
-            if answer.done():
-                continue
-            if problem is not None:
-                answer.set_exception(problem)
-                answer.exception()  # a caller that was cancelled never asks: not a warning then
-            else:
-                answer.set_result(result)
+        except BaseException as error:
+            if self._connection.in_transaction:
+                await self._connection.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error):
+                raise
+            return [(None, _failed(str(error))) for _ in group]
+        return outcomes
 
-    async def _one(
-        self, transaction: Transaction[Any], answer: asyncio.Future[Any]
-    ) -> tuple[asyncio.Future[Any], Any, BaseException | None]:
+    async def _one(self, transaction: Transaction[Any]) -> tuple[Any, Exception | None]:
         """One transaction inside the group: its failure undoes itself and not its neighbours."""
         await self._connection.execute("SAVEPOINT one")
         try:
@@ -105,13 +106,27 @@ class Writer:
         except (Refusal, sqlite3.Error, ValueError, KeyError, TypeError) as error:
             await self._connection.execute("ROLLBACK TO one")
             await self._connection.execute("RELEASE one")
-            return answer, None, error
+            return None, error
         await self._connection.execute("RELEASE one")
-        return answer, result, None
+        return result, None
 
-    async def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            await self._connection.execute("ROLLBACK")
+
+def _settle(answer: asyncio.Future[Any], result: Any, problem: Exception | None) -> None:
+    if answer.done():
+        return
+    if problem is None:
+        answer.set_result(result)
+        return
+    answer.set_exception(problem)
+    answer.exception()  # a caller that was cancelled never asks: not a warning then
+
+
+def _failed(words: str) -> StoreFailed:
+    return StoreFailed(
+        "store_failed",
+        f"The run store could not be written: {words}.",
+        hint="nothing of it was kept: check the disk's free space and rights, then try again",
+    )
 
 
 @asynccontextmanager
@@ -120,7 +135,8 @@ async def open_writer(path: Path) -> AsyncIterator[Writer]:
 
     Raises `StoreUnreadable` when the file cannot be opened for writing.
     """
-    connection = aiosqlite.connect(path, isolation_level=None)
+    # Never `rwc`: a store that is gone must not be replaced by an empty one.
+    connection = aiosqlite.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)
     try:
         await connection
         for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):

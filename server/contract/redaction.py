@@ -52,8 +52,9 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _disguises(secret)}
         # Longest first: a short form must not cut a long one in two and leave its tail behind.
-        ordered = sorted(forms, key=lambda form: (-len(form), form))
-        self._values = re.compile("|".join(re.escape(form) for form in ordered)) if ordered else None
+        # The mark stands among them, so that nothing is ever looked for inside a mark that was left before.
+        ordered = sorted(forms | {MARK}, key=lambda form: (-len(form), form))
+        self._values = re.compile("|".join(re.escape(form) for form in ordered)) if forms else None
 
     def text(self, value: str) -> str:
         """`value` without the secrets."""

@@ -63,6 +63,13 @@ class StoreUnreadable(Refusal):
     http_status = 503
 
 
+class StoreFailed(Refusal):
+    """A store whose disk refused a write: nothing of it was kept, and nothing may be acknowledged."""
+
+    exit_code = 1
+    http_status = 503
+
+
 class IllegalMove(Refusal):
     """A state change the table of legal moves does not have; a defect of the caller."""
 
@@ -70,7 +77,9 @@ class IllegalMove(Refusal):
     http_status = 500
 
 
-REFUSAL_KINDS: tuple[type[Refusal], ...] = (BadDocument, BadUse, NotFound, Refused, StoreUnreadable, IllegalMove)
+REFUSAL_KINDS: tuple[type[Refusal], ...] = (
+    BadDocument, BadUse, NotFound, Refused, StoreUnreadable, StoreFailed, IllegalMove,
+)  # fmt: skip
 
 
 def refusal_from_data(kind: str, data: dict[str, str]) -> Refusal:

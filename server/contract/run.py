@@ -84,7 +84,7 @@ def verdict_of(truths: Truths) -> Verdict:
         (not has_ended(truths.state), "running"),
         (truths.state in ("failed", "timed_out", "violated"), "failed"),
         (truths.state == "cancelled", "skipped"),
-        (truths.state == "interrupted" or truths.effects_unknown, "unknown"),
+        (truths.state == "interrupted" or truths.effects_unknown or truths.delivery == "unknown", "unknown"),
         (truths.outcome == "failure", "failed"),
         (any(kind != "delivered" for kind in failed_expects), "failed"),
         (bool(failed_expects), "not-delivered"),

@@ -92,25 +92,28 @@ def topology(steps: Sequence[TakenStep]) -> tuple[str, ...]:
 
 
 def rigid_breach(
-    blocks: Sequence[CanonicalBlock], steps: Sequence[TakenStep], finished_blocks: Sequence[str]
+    blocks: Sequence[CanonicalBlock], steps: Sequence[TakenStep], begun: Sequence[str], *, completed: bool
 ) -> tuple[str, str | None, str | None] | None:
     """The first (block, expected, taken) where a rigid part was skipped, reordered or altered, or None.
 
-    A rigid block that was never entered because an earlier block failed is no breach: an early failure is
-    never `violated`. `finished_blocks` are the codes of the blocks that ran to an end, in order.
+    `begun` are the codes of the blocks that were entered, in order; `completed` says whether the run claims to
+    have completed, and so must have entered every rigid block. A run that ended before may lack the rest, its
+    last block's step included: an early failure is never `violated`.
     """
     order = [block.code for block in blocks]
-    if list(finished_blocks) != order[: len(finished_blocks)]:
-        at = next(
-            (i for i, code in enumerate(finished_blocks) if i >= len(order) or code != order[i]), len(order) - 1
-        )
+    at = next((i for i, code in enumerate(begun) if i >= len(order) or code != order[i]), None)
+    if at is not None:
         expected = order[at] if at < len(order) else None
-        return (expected or finished_blocks[at], expected, finished_blocks[at])
-    for block in blocks:
+        return (expected or begun[at], expected, begun[at])
+    for number, block in enumerate(blocks):
         taken = _taken_in(block, steps)
-        if block.kind == "rigid" and block.code in finished_blocks and taken != block.steps:
-            return _difference(block.code, block.steps, taken)
-        if block.kind == "elastic":
+        if block.kind == "rigid":
+            entered, left = number < len(begun), not completed and number >= len(begun) - 1
+            wanted = block.steps if entered or completed else ()
+            fits = taken == wanted[: len(taken)] if left else entered and taken == wanted
+            if not fits:
+                return _difference(block.code, wanted, taken)
+        else:
             rigid_codes = {code for other in blocks if other.kind == "rigid" for code in other.steps}
             stray = next((code for code in taken if code in rigid_codes), None)
             if stray is not None:
@@ -120,26 +123,27 @@ def rigid_breach(
 
 
 def compare(
-    blocks: Sequence[CanonicalBlock], steps: Sequence[TakenStep], finished_blocks: Sequence[str]
+    blocks: Sequence[CanonicalBlock], steps: Sequence[TakenStep], begun: Sequence[str], *, completed: bool
 ) -> Comparison:
-    """How a run's steps stand to the canonical ones.
+    """How a run's steps stand to the canonical ones; `begun` and `completed` as for `rigid_breach`.
 
     `violation`: a rigid part differs. `incomplete`: the run ended early or skipped canonical steps, and
     otherwise agrees as far as it went. `drift`: an elastic block took other steps. Else `conformant`.
     """
-    breach = rigid_breach(blocks, steps, finished_blocks)
+    breach = rigid_breach(blocks, steps, begun, completed=completed)
     if breach is not None:
         return Comparison("violation", breach)
     difference: tuple[str, str | None, str | None] | None = None
     short = False
-    for block in blocks:
+    for number, block in enumerate(blocks):
         taken = _taken_in(block, steps)
         wanted = collapse(block.steps)
         if taken == wanted:
             continue
         difference = difference or _difference(block.code, wanted, taken)
         skipped = any(step.block == block.code and step.state == "skipped" for step in steps)
-        if wanted[: len(taken)] == taken and (skipped or len(finished_blocks) < len(blocks)):
+        ended_here = not completed and number >= len(begun) - 1
+        if wanted[: len(taken)] == taken and (skipped or ended_here):
             short = True
             continue
         return Comparison("drift", _difference(block.code, wanted, taken))
