@@ -22,7 +22,9 @@ from server.contract.refusals import BadDocument, NotFound, Refused
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 # What ssh and a proxy need to reach a remote; nothing else of the caller's environment goes further.
 _PASSED: Final = ("HOME", "SSH_AUTH_SOCK", "USER", "LOGNAME", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
-_KEYS: Final = frozenset({"minion_id", "name", "engine", "timezone", "keep_runs", "repositories"})
+_KEYS: Final = frozenset({"minion_id", "name", "engine", "timezone", "keep_runs", "repositories", "forges"})
+# Where pull requests and comments go: a repository's host and the API that answers for it.
+FORGES: Final[Mapping[str, str]] = {"github.com": "https://api.github.com"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,13 @@ class Config:
     timezone: str = "UTC"
     keep_runs: int = 200
     repositories: tuple[str, ...] = field(default=())
+    forges: Mapping[str, str] = field(default_factory=lambda: dict(FORGES))
 
     def as_data(self) -> dict[str, Any]:
         """The configuration as it is written to the file."""
         names = ("minion_id", "name", "engine", "timezone", "keep_runs")
-        return {name: getattr(self, name) for name in names} | {"repositories": list(self.repositories)}
+        lists = {"repositories": list(self.repositories), "forges": dict(self.forges)}
+        return {name: getattr(self, name) for name in names} | lists
 
 
 def home_at(said: str | None) -> Home:
@@ -145,7 +149,9 @@ def _checked(home: Home, data: Any) -> Config:
     unknown = sorted(set(data) - _KEYS)
     if unknown:
         raise _wrong(home, f"unknown key {unknown[0]!r}")
-    defaults = {"engine": "script", "timezone": "UTC", "keep_runs": 200, "repositories": []}
+    defaults = {
+        "engine": "script", "timezone": "UTC", "keep_runs": 200, "repositories": [], "forges": dict(FORGES)
+    }  # fmt: skip
     values: Mapping[str, Any] = {**defaults, **data}
     try:
         minion_id = str(uuid.UUID(values["minion_id"]))
@@ -160,7 +166,10 @@ def _checked(home: Home, data: Any) -> Config:
         raise _wrong(home, "repositories is no list of paths or URLs")
     if not isinstance(values["engine"], str) or not isinstance(values["timezone"], str):
         raise _wrong(home, "engine and timezone are texts")
-    return Config(minion_id, name, values["engine"], values["timezone"], keep, tuple(repositories))
+    forges = values["forges"]
+    if not isinstance(forges, dict) or not all(isinstance(api, str) for api in forges.values()):
+        raise _wrong(home, "forges is no object of hosts and API addresses")
+    return Config(minion_id, name, values["engine"], values["timezone"], keep, tuple(repositories), forges)
 
 
 def _wrong(home: Home, what: str) -> BadDocument:

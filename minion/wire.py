@@ -65,7 +65,8 @@ class Order:
     """All a runner needs for one run, secrets excepted (it opens their file itself).
 
     `input` is text from outside the routine; `since` the last delivered report's instant; `blocks` the process
-    with the canonical steps of this run; `parent_pid` the process whose death ends the runner.
+    with the canonical steps of this run; `forges` maps a host to its API; `parent_pid` is the process whose
+    death ends the runner.
     """
 
     run_id: str
@@ -94,6 +95,7 @@ class Order:
     secrets_file: str
     search_path: str
     input: str | None = None
+    forges: Mapping[str, str] = field(default_factory=dict)
     passed_env: Mapping[str, str] = field(default_factory=dict)
     parent_pid: int = 0
     v: int = VERSION

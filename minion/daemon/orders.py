@@ -79,6 +79,7 @@ def make_order(
         secrets_file=str(home.secrets_file),
         search_path=search_path(),
         input=trigger.input,
+        forges=dict(config.forges),
         passed_env=passed_environment(),
         parent_pid=os.getpid(),
     )

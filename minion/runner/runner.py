@@ -17,7 +17,8 @@ from minion.engines.registry import engine_named
 from minion.runner.blocks import BlockFailed, Ending, Walk
 from minion.runner.budget import Budget
 from minion.runner.checks import Check, check_before_delivery, check_delivered
-from minion.runner.effects import Effect, EffectDesk
+from minion.runner.effect import Effect
+from minion.runner.effects import EffectDesk
 from minion.runner.link import DaemonLink, DaemonLost
 from minion.runner.report import InvalidReport, Report, clamp, validate
 from minion.runner.stage import set_stage

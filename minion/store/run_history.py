@@ -156,13 +156,22 @@ def _seal_breaches(
     if seal is None:
         return [Breach(f"{run_id} has no seal", 0)]
     found = []
-    sealed = json.loads(seal["body"])
+    sealed = _sealed(seal["body"])
     for name, rows in (("events", events), ("steps", steps)):
-        if (rows[-1]["hash"] if rows else CHAIN_START) != sealed[name]:
+        if (rows[-1]["hash"] if rows else CHAIN_START) != sealed.get(name):
             found.append(Breach(f"{run_id} {name} against its seal", len(rows)))
-    if any(run[name] != sealed[name] for name in ("state", "outcome", "verdict")):
+    if any(run[name] != sealed.get(name) for name in ("state", "outcome", "verdict")):
         found.append(Breach(f"{run_id} against its seal", 0))
     return found
+
+
+def _sealed(body: str) -> dict[str, Any]:
+    """What a seal says; nothing when somebody made it unreadable."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = None
+    return said if isinstance(said, dict) else {}
 
 
 def _blocks(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:

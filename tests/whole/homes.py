@@ -43,19 +43,19 @@ def write_skill(
     name: str,
     script: str | None = None,
     *,
-    shell: str | None = None,
+    sh: str | None = None,
     code: str | None = None,
     effects: Sequence[str] = (),
     description: str = "A skill of a test. Use it in tests.",
 ) -> Path:
-    """A skill of the home with `script` as run.py (after `TASK`), `shell` as run.sh, or neither; its folder."""
+    """A skill of the home with `script` as run.py (after `TASK`), `sh` as run.sh, or neither; its folder."""
     folder = home.skills / name
     (folder / "scripts").mkdir(parents=True, exist_ok=True)
     ours = {"minion-code": code, "minion-effects": " ".join(effects)}
     metadata = "".join(f'  {key}: "{value}"\n' for key, value in ours.items() if value)
     header = f"name: {name}\ndescription: {description}\n" + (f"metadata:\n{metadata}" if metadata else "")
     (folder / "SKILL.md").write_text(f"---\n{header}---\n\n# {name}\n\nDo what the script does.\n")
-    for file, body in (("run.py", script and TASK + script), ("run.sh", shell)):
+    for file, body in (("run.py", script and TASK + script), ("run.sh", sh)):
         if body is not None:
             (folder / "scripts" / file).write_text(body)
     return folder

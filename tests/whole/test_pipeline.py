@@ -112,7 +112,7 @@ def test_peer_defect_14_an_exit_code_that_cannot_be_read_is_a_failure(shared: Ho
 @pytest.mark.promise("RUN-3")
 def test_peer_defect_14_a_script_that_cannot_be_started_is_a_failure(tmp_path: Path) -> None:
     home = make_home(tmp_path)
-    write_skill(home, "gone", shell="exec /no/such/program")
+    write_skill(home, "gone", sh="exec /no/such/program")
     write_routine(home, "gone", "gone")
     run = performed(home, "gone")
     assert (run["state"], run["verdict"]) == ("failed", "failed")
@@ -121,7 +121,7 @@ def test_peer_defect_14_a_script_that_cannot_be_started_is_a_failure(tmp_path: P
 
 def test_a_shell_script_is_run_as_well(tmp_path: Path) -> None:
     home = make_home(tmp_path)
-    write_skill(home, "shell", shell="cat >/dev/null\necho '## From a shell'\n")
+    write_skill(home, "shell", sh="cat >/dev/null\necho '## From a shell'\n")
     write_routine(home, "shell", "shell")
     run = performed(home, "shell")
     assert (run["verdict"], results_in(home, run)[0]["text"]) == ("unchecked", "## From a shell\n")

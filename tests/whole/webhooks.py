@@ -1,0 +1,81 @@
+"""A webhook on loopback with real sockets: it answers by path and keeps what it was sent."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+# Path → status, body. `/drop` closes the connection after the request, `/moved` sends elsewhere.
+ANSWERS: dict[str, tuple[int, bytes]] = {
+    "/ok": (200, b"ok"),
+    "/other": (200, b"<html>welcome</html>"),
+    "/created": (201, b"ok"),
+    "/gone": (404, b"no_service"),
+    "/broken": (500, b"internal error"),
+}
+
+
+class Webhook:
+    """The server's address, and the (path, JSON body) of every request it was sent."""
+
+    def __init__(self, server: ThreadingHTTPServer) -> None:
+        self.port = server.server_address[1]
+        self.requests: list[tuple[str, Any]] = []
+
+    def url(self, path: str) -> str:
+        """The address that is answered as `path` says; what follows a `?` is kept."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def texts(self, path: str) -> list[str]:
+        """The message texts that came to a path."""
+        return [body["text"] for asked, body in self.requests if asked.split("?")[0] == path]
+
+
+@contextmanager
+def webhook() -> Iterator[Webhook]:
+    """A webhook that answers until the block ends; `/echo` answers 404 with the message it was sent."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            hook.requests.append((self.path, json.loads(body)))
+            path = self.path.split("?")[0]
+            if path == "/drop":
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+                return
+            status, answer = ANSWERS.get(path, (404, json.loads(body)["text"].encode()))
+            if path == "/moved":
+                status = 302
+            self.send_response(status)
+            if path == "/moved":
+                self.send_header("Location", hook.url("/ok"))
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing on stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        hook = Webhook(server)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield hook
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def closed_port() -> int:
+    """A port of loopback on which nobody listens (it was free a moment ago)."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
