@@ -35,6 +35,17 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(_VERBS[cmd_name][0]).command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; a hint that names a command names it as this program was called, `--home` included."""
+        try:
+            return super().invoke(ctx)
+        except Refusal as refusal:
+            if refusal.hint.startswith("minion "):
+                from minion.commands.context import program
+
+                refusal.hint = program(ctx) + refusal.hint.removeprefix("minion")
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The verbs with their one line each, without importing any of them."""
         with formatter.section("Commands"):

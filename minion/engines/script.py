@@ -16,6 +16,9 @@ from server.contract.topology import PROMPT_STEP
 NEEDS_A_MODEL = "needs a model"
 RESULT_KEYS = frozenset({"text", "data", "effects"})
 EFFECT_KEYS = frozenset({"kind", "target", "body", "path", "title"})
+# Far beyond any real result, and far below what would exhaust whoever walks or records it.
+DEEPEST = 64
+MOST_EFFECTS = 100
 # Enough of a failed script's own words to act on; the whole of it is in the run's log.
 WORDS_OF_FAILURE = 600
 
@@ -71,7 +74,7 @@ class ScriptSession:
             claim = json.loads(result.stdout)
         except (ValueError, RecursionError):
             return None
-        return claim if isinstance(claim, dict) else None
+        return claim if isinstance(claim, dict) and _holdable(claim) is None else None
 
     async def _run(self, skill: OrderedSkill, document: Mapping[str, Any], timeout_s: float) -> ToolResult:
         stage = self._stage
@@ -138,13 +141,29 @@ def _read_output(text: str, common: dict[str, Any]) -> TaskResult:
             document = None
     if not isinstance(document, dict):
         return TaskResult("completed", text=text, **common)
-    problem = _problem_of(document)
+    problem = _holdable(document) or _problem_of(document)
     if problem is not None:
         return TaskResult("failed", why=f"its result is not understood: {problem}", **common)
     effects = tuple(StagedEffect(**effect) for effect in document.get("effects") or ())
     return TaskResult(
         "completed", text=document.get("text") or "", data=document.get("data") or {}, effects=effects, **common
     )
+
+
+def _holdable(document: Any) -> str | None:
+    """Why a document that Python could read cannot be written down again, None when it can."""
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            return f"it is nested deeper than {DEEPEST} levels"
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [value for values in inner for value in values]
+    try:
+        canonical_json(document).encode()
+    except ValueError:
+        return "it holds a number or a text that JSON in UTF-8 cannot hold"
+    return None
 
 
 def _problem_of(document: Mapping[str, Any]) -> str | None:
@@ -158,8 +177,8 @@ def _problem_of(document: Mapping[str, Any]) -> str | None:
     effects = document.get("effects")
     if effects is None:
         return None
-    if not isinstance(effects, list):
-        return "effects is not a list"
+    if not isinstance(effects, list) or len(effects) > MOST_EFFECTS:
+        return f"effects is not a list of at most {MOST_EFFECTS}"
     for number, effect in enumerate(effects, 1):
         if not isinstance(effect, dict) or not {"kind", "target"} <= set(effect) <= EFFECT_KEYS:
             return f"effect {number} needs kind and target, and may have body, path and title"

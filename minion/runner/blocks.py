@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,10 @@ class Walk:
         self._steps = 0
         self._open: str | None = None
         self.begun: list[str] = []
+
+    async def say(self, type_: str, data: Mapping[str, Any]) -> None:
+        """Emit an event of the open block, or of the run where none is open. Raises `DaemonLost`."""
+        await self._link.emit(type_, data, block=self._open)
 
     @asynccontextmanager
     async def block(self, block: CanonicalBlock) -> AsyncIterator[Ending]:

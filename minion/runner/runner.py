@@ -62,8 +62,8 @@ class Run:
             await self.stage.tools.close()
         if self.workspace is not None and end == "completed":
             await asyncio.to_thread(dispose, self.workspace)
-        await self.link.emit("usage", {"wall_ms": round(self.budget.elapsed_s * 1000)})
-        await self.link.emit("run.finished", {"state": end, "why": why, "hint": hint})
+        await self.walk.say("usage", {"wall_ms": round(self.budget.elapsed_s * 1000)})
+        await self.walk.say("run.finished", {"state": end, "why": why, "hint": hint})
         return end
 
     async def _walk_blocks(self) -> tuple[End, str | None, str | None]:
@@ -111,7 +111,7 @@ class Run:
         self.stage = await set_stage(self.order, self.workspace, now=instant(self.clock()))
         for repository in self.workspace.repositories:
             at = repository.head or "no commit"
-            await self.link.emit("log", {"level": "info", "text": f"cloned {repository.ordered.name} at {at}"})
+            await self.walk.say("log", {"level": "info", "text": f"cloned {repository.ordered.name} at {at}"})
 
     async def execute(self, ending: Ending) -> None:
         """Block .03: one session; every skill of the pipeline in order, or the prompt; then the report."""
@@ -123,7 +123,7 @@ class Run:
             "sandbox": "bubblewrap" if self.stage.tools.sandboxed else "unsandboxed",
         }
         session = await engine_named(self.order.engine).open(self.stage)
-        await self.link.emit("session.opened", opened)
+        await self.walk.say("session.opened", opened)
         if self.order.skills:
             for skill in self.order.skills:
                 await self._perform_skill(session, skill)
@@ -176,7 +176,7 @@ class Run:
     async def _take_result(self, name: str, result: TaskResult) -> None:
         self.results.append((name, result))
         self.budget.timed_out = self.budget.timed_out or result.timed_out
-        await self.link.emit(
+        await self.walk.say(
             "skill.result",
             {
                 "skill": name,
@@ -193,7 +193,7 @@ class Run:
             await self._gap(*result.gap)
         if self.workspace is not None and result.state == "completed":
             for wish in result.effects:
-                await self.link.emit("effect.staged", self.desk.take(wish, self.workspace).as_event())
+                await self.walk.say("effect.staged", self.desk.take(wish, self.workspace).as_event())
 
     async def _check_expectations(self) -> None:
         if self.stage is None or self.workspace is None:
@@ -236,7 +236,7 @@ class Run:
             "note": report.note,
             "filed_by": by,
         }
-        await self.link.emit("report", said)
+        await self.walk.say("report", said)
 
     async def _report_early_failure(self, error: BlockFailed) -> None:
         await self._withhold("the run failed")
@@ -245,7 +245,7 @@ class Run:
     async def _perform_effect(self, effect: Effect) -> list[str]:
         if self.workspace is None:
             return []
-        await self.link.emit("effect.intent", {"id": effect.id, "key": effect.key})
+        await self.walk.say("effect.intent", {"id": effect.id, "key": effect.key})
         work = asyncio.ensure_future(self.desk.perform(effect, self.workspace))
         try:
             done = await asyncio.shield(work)
@@ -269,16 +269,16 @@ class Run:
     ) -> None:
         self.desk.settled.add(effect.id)
         said = {"id": effect.id, "state": state, "detail": detail, "destination": destination, "reverse": reverse}
-        await self.link.emit("effect.result", said)
+        await self.walk.say("effect.result", said)
 
     async def _checked(self, check: Check) -> None:
         self.checks.append(check)
-        await self.link.emit("check", check.as_event())
+        await self.walk.say("check", check.as_event())
 
     async def _gap(self, gap_type: str, requested_code: str, description: str) -> None:
         gap = {"gap_type": gap_type, "requested_code": requested_code, "description": description}
         self.gaps.append(gap)
-        await self.link.emit("gap", gap)
+        await self.walk.say("gap", gap)
 
     async def _skip(self, blocks: tuple[CanonicalBlock, ...], why: str) -> None:
         for block in blocks:
