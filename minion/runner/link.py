@@ -10,7 +10,7 @@ from typing import Any
 
 from minion.clock import Clock
 from minion.wire import ACKNOWLEDGED, INLINE_BYTES, Answer, Event, WireError
-from server.contract.digest import digest_bytes, instant
+from server.contract.digest import canonical_json, digest_bytes, instant
 from server.contract.redaction import Redactor
 
 
@@ -88,18 +88,21 @@ class DaemonLink:
             self._news.notify_all()
 
     def _inline(self, type_: str, key: str, value: Any) -> Any:
-        """A long text moves to a file of the run folder; the event keeps its path, digest and beginning."""
-        if not isinstance(value, str) or len(value) <= INLINE_BYTES // 4:
+        """A long text or collection moves to a file of the run folder; its path, digest and beginning stay."""
+        if not isinstance(value, str | dict | list):
             return value
-        body = value.encode("utf-8", "replace")
-        if len(body) <= INLINE_BYTES:
+        written = canonical_json(value)
+        # What counts is the event's line: a control character takes six bytes of JSON.
+        if len(written.encode("utf-8", "replace")) <= INLINE_BYTES:
             return value
+        text, suffix = (value, "txt") if isinstance(value, str) else (written, "json")
+        body = text.encode("utf-8", "replace")
         self._bodies.mkdir(mode=0o700, exist_ok=True)
-        path = self._bodies / f"{self._seq + 1:06d}-{type_}-{key}.txt"
+        path = self._bodies / f"{self._seq + 1:06d}-{type_}-{key}.{suffix}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(body)
-        start = value[:2000]
+        start = text[:2000]
         return {"file": f"bodies/{path.name}", "digest": digest_bytes(body), "bytes": len(body), "start": start}
 
 

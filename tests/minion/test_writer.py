@@ -163,17 +163,11 @@ def test_a_commit_that_fails_acknowledges_nobody_and_keeps_nothing(tmp_path: Pat
 def test_closing_finishes_what_was_handed_in_and_takes_nothing_more(tmp_path: Path) -> None:
     async def story() -> list[Any]:
         async with open_store(tmp_path) as writer:
-            calls = [asyncio.ensure_future(writer.transact(noting(key))) for key in "abc"]
-            closing = asyncio.ensure_future(asyncio.sleep(0, writer))
-            await closing
-            ending = asyncio.ensure_future(writer.close())
-            while not ending.done() and not writer._closed:
-                await asyncio.sleep(0)
-            late = writer.transact(noting("late"))
-            answers = await outcomes(*calls, late, ending)
+            early = [writer.transact(noting(key)) for key in "abc"]
+            answers = await outcomes(*early, writer.close(), writer.transact(noting("late")))
         return [*answers, *await outcomes(writer.transact(noting("later still")))]
 
-    *early, late, closed, later_still = asyncio.run(story())
+    *early, closed, late, later_still = asyncio.run(story())
     assert (early, closed) == (["a", "b", "c"], None)
     assert [type(late), type(later_still)] == [StoreFailed, StoreFailed]
     assert notes(tmp_path) == ["a", "b", "c"]
@@ -204,9 +198,18 @@ def test_a_cancelled_caller_s_transaction_is_completed(tmp_path: Path) -> None:
 
 def test_a_cancelled_caller_whose_transaction_fails_leaves_no_trace(tmp_path: Path) -> None:
     async def story(writer: Writer) -> str:
-        caller = asyncio.ensure_future(writer.transact(failing("never", ValueError("x"))))
-        await asyncio.sleep(0)
+        under_way, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow_failure(db: Any) -> None:
+            under_way.set()
+            await go_on.wait()
+            await failing("never", ValueError("x"))(db)
+
+        caller = asyncio.ensure_future(writer.transact(slow_failure))
+        await under_way.wait()
         caller.cancel()
+        await asyncio.wait({caller})
+        go_on.set()
         return str(await writer.transact(noting("next")))
 
     assert with_store(tmp_path, story) == "next"
@@ -221,13 +224,12 @@ def test_a_defect_in_a_transaction_leaves_no_caller_waiting(tmp_path: Path) -> N
             defect = writer.transact(failing("never", AttributeError("a defect")))
             # More than one group: some wait in the same one, the others were not begun.
             others = [writer.transact(noting(f"{number}")) for number in range(GROUP + 50)]
-            answers.extend(await outcomes(defect, *others, asyncio.sleep(0)))
+            answers.extend(await outcomes(defect, *others))
             answers.extend(await outcomes(writer.transact(noting("afterwards"))))
 
     with pytest.raises(AttributeError, match="a defect"):
         asyncio.run(story())
-    assert len(answers) == GROUP + 53
-    assert {type(answer) for answer in answers} == {StoreFailed, type(None)}
+    assert [type(answer) for answer in answers] == [StoreFailed] * (GROUP + 52)
     assert notes(tmp_path) == []
 
 
