@@ -20,6 +20,7 @@ from minion.daemon.supervisor import OnEvent, Supervisor
 from minion.daemon.triggers import Trigger
 from minion.engines.registry import AVAILABLE
 from minion.repositories import repository_at, top_level
+from minion.secrets_file import read_secrets
 from minion.skill_loader import REPORT, SkillFolder, load_skill, pinned_digests
 from minion.store.local_db import create, examine, read_only
 from minion.store.routines import KeptRoutine, find_routine, keep_routine, remove_routine
@@ -100,6 +101,8 @@ class Minion:
 
         Raises a `Refusal` before anything is recorded.
         """
+        # Refused here with the remedy; the runner, which opens the file itself, could only give up.
+        read_secrets(self.home.secrets_file)
         kept = await self._current(text)
         chosen = self._engine(engine or kept.document["engine"] or self.config.engine)
         repositories = kept.document["repositories"] or ()
@@ -206,11 +209,18 @@ async def opened(
 
 
 def initialise(home: Home, *, name: str, timezone: str) -> Config:
-    """Make a home: its folders (0700) and who the minion is, with a fresh id. Raises `Refused` when it exists."""
-    if home.config_file.exists():
-        raise Refused("home_exists", f"There is a minion in {home.root} already.", hint="minion routine list")
-    for folder in (home.root, home.routines, home.skills, home.runs, home.outbox):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a home: its folders (0700) and who the minion is, with a fresh id.
+
+    Raises `Refused` when there is a minion already or the folder cannot be made.
+    """
+    try:
+        if home.config_file.exists():
+            raise Refused("home_exists", f"There is a minion in {home.root} already.", hint="minion routine list")
+        for folder in (home.root, home.routines, home.skills, home.runs, home.outbox):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        says = f"The home {home.root} cannot be made ({error.strerror})."
+        raise Refused("home_not_made", says, hint="name another folder with --home") from error
     config = Config(str(uuid.uuid4()), name, timezone=timezone)
     write_private(home.config_file, json.dumps(config.as_data(), indent=2) + "\n")
     return config

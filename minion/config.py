@@ -110,17 +110,20 @@ def passed_environment() -> dict[str, str]:
 
 def machine_zone() -> str:
     """The machine's IANA time zone: TZ, else what /etc/localtime points at, else UTC."""
-    from zoneinfo import ZoneInfo
-
     candidates = [os.environ.get("TZ", "").removeprefix(":")]
     with contextlib.suppress(OSError):
         candidates.append(os.path.realpath("/etc/localtime").partition("zoneinfo/")[2])
         candidates.append(Path("/etc/timezone").read_text().strip())
-    for key in candidates:
-        with contextlib.suppress(ValueError, OSError, KeyError):
-            if key:
-                return str(ZoneInfo(key).key)
-    return "UTC"
+    return next((key for key in candidates if _is_zone(key)), "UTC")
+
+
+def _is_zone(key: str) -> bool:
+    from zoneinfo import ZoneInfo
+
+    try:
+        return bool(key) and ZoneInfo(key).key == key
+    except (ValueError, OSError, KeyError):
+        return False
 
 
 def load_config(home: Home) -> Config:
@@ -166,6 +169,8 @@ def _checked(home: Home, data: Any) -> Config:
         raise _wrong(home, "repositories is no list of paths or URLs")
     if not isinstance(values["engine"], str) or not isinstance(values["timezone"], str):
         raise _wrong(home, "engine and timezone are texts")
+    if values["timezone"] != "UTC" and not _is_zone(values["timezone"]):
+        raise _wrong(home, f"timezone {values['timezone'][:60]!r} is no IANA time zone, such as Europe/Berlin")
     forges = values["forges"]
     if not isinstance(forges, dict) or not all(isinstance(api, str) for api in forges.values()):
         raise _wrong(home, "forges is no object of hosts and API addresses")

@@ -72,6 +72,10 @@ def _input(text: str | None) -> str | None:
             raise BadUse("no_input", f"{text[1:]} cannot be read: {why}.", hint=hint) from error
     if len(text) > INPUT_CHARACTERS:
         raise BadUse("long_input", f"The input is over {INPUT_CHARACTERS} characters.", hint="give a shorter one")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # a byte of the command line that is no UTF-8
+        raise BadUse("no_input", "The input is not UTF-8.", hint="--input @FILE, with a file in UTF-8") from error
     return text
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -55,7 +55,11 @@ class Workplace:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a session works with: the order, the tool host, and where things lie inside it."""
+    """What a session works with: the order, the tool host, and where things lie inside it.
+
+    `redact` takes secrets out of a JSON value. Whatever a task said goes through it before anything is cut off:
+    half a secret would not be known as one any more.
+    """
 
     order: Order
     tools: ToolHost
@@ -65,6 +69,7 @@ class Stage:
     env: Mapping[str, str]
     python: str
     now: str
+    redact: Callable[[Any], Any]
 
 
 class Session(Protocol):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from minion.engines.base import Engine
+if TYPE_CHECKING:  # every command asks which engines there are, only a runner needs what they build on
+    from minion.engines.base import Engine
 
 _MODULES: Final[Mapping[str, tuple[str, str]]] = {"script": ("minion.engines.script", "ScriptEngine")}
 AVAILABLE: Final[tuple[str, ...]] = tuple(_MODULES)

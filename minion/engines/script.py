@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -47,7 +47,7 @@ class ScriptSession:
             why = f"The skill {skill.name} has no script and the script engine has no model."
             return TaskResult("skipped", why=NEEDS_A_MODEL, gap=("step", skill.code, why))
         result = await self._run(skill, self._document(skill, earlier), timeout_s)
-        return read_result(result)
+        return read_result(result, self._stage.redact)
 
     async def prompt(self, *, timeout_s: float) -> TaskResult:  # noqa: ARG002 - the Protocol's signature
         """A prompt cannot be executed by scripts: skipped, with the gap that says so."""
@@ -74,13 +74,15 @@ class ScriptSession:
             claim = json.loads(result.stdout)
         except (ValueError, RecursionError):
             return None
-        return claim if isinstance(claim, dict) and _holdable(claim) is None else None
+        return self._stage.redact(claim) if isinstance(claim, dict) and _holdable(claim) is None else None
 
     async def _run(self, skill: OrderedSkill, document: Mapping[str, Any], timeout_s: float) -> ToolResult:
         stage = self._stage
         folder = stage.skill_paths[skill.name]
         script = f"{folder}/{skill.script}"
-        argv = ["/bin/sh", script] if script.endswith(".sh") else [stage.python, "-I", script]
+        # Ours need nothing that is installed beside Python; others may count on `exit`, which -S takes away.
+        bare = ("-S",) if skill.pinned else ()
+        argv = ["/bin/sh", script] if script.endswith(".sh") else [stage.python, "-I", *bare, script]
         cwd = stage.repositories[0].path if stage.repositories else stage.scratch
         return await stage.tools.run(
             argv,
@@ -106,22 +108,25 @@ class ScriptSession:
         }
 
 
-def read_result(result: ToolResult) -> TaskResult:
-    """What a script's end means. Only exit status 0 is a success; one that cannot be read is a failure."""
+def read_result(result: ToolResult, redact: Callable[[Any], Any]) -> TaskResult:
+    """What a script's end means. Only exit status 0 is a success; one that cannot be read is a failure.
+
+    `redact` takes secrets out of all that it said: text, data, effects and the words of a failure.
+    """
     common: dict[str, Any] = {
         "exit": result.exit,
         "truncated": result.truncated,
         "duration_ms": result.duration_ms,
     }
     if result.exit != 0:
-        words = result.stderr.decode("utf-8", "replace").strip()[-WORDS_OF_FAILURE:]
+        words = redact(result.stderr.decode("utf-8", "replace").strip())[-WORDS_OF_FAILURE:]
         ended = f"exit {result.exit}" if result.exit is not None else (result.why or "no exit status")
         why = f"{ended}: {words}" if words else ended
         return TaskResult("failed", why=why, timed_out=result.why == "timeout", **common)
     text = result.stdout.decode("utf-8", "replace")
     if result.truncated:
-        return _cut_short(text, result.truncated, common)
-    return _read_output(text, common)
+        return _cut_short(redact(text), result.truncated, common)
+    return _read_output(text, redact, common)
 
 
 def _cut_short(text: str, dropped: int, common: dict[str, Any]) -> TaskResult:
@@ -132,7 +137,7 @@ def _cut_short(text: str, dropped: int, common: dict[str, Any]) -> TaskResult:
     return TaskResult("completed", text=text + note, **common)
 
 
-def _read_output(text: str, common: dict[str, Any]) -> TaskResult:
+def _read_output(text: str, redact: Callable[[Any], Any], common: dict[str, Any]) -> TaskResult:
     document = None
     if text.lstrip().startswith("{"):
         try:
@@ -140,8 +145,10 @@ def _read_output(text: str, common: dict[str, Any]) -> TaskResult:
         except (ValueError, RecursionError):
             document = None
     if not isinstance(document, dict):
-        return TaskResult("completed", text=text, **common)
-    problem = _holdable(document) or _problem_of(document)
+        return TaskResult("completed", text=redact(text), **common)
+    problem = _holdable(document)
+    document = redact(document) if problem is None else {}
+    problem = problem or _problem_of(document)
     if problem is not None:
         return TaskResult("failed", why=f"its result is not understood: {problem}", **common)
     effects = tuple(StagedEffect(**effect) for effect in document.get("effects") or ())
@@ -157,8 +164,8 @@ def _holdable(document: Any) -> str | None:
         depth += 1
         if depth > DEEPEST:
             return f"it is nested deeper than {DEEPEST} levels"
-        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
-        level = [value for values in inner for value in values]
+        holders = [item for item in level if isinstance(item, dict | list)]
+        level = [value for item in holders for value in (item.values() if isinstance(item, dict) else item)]
     try:
         canonical_json(document).encode()
     except ValueError:

@@ -57,4 +57,7 @@ async def main() -> int:
 
 if __name__ == "__main__":
     die_with_parent()
-    sys.exit(asyncio.run(main()))
+    status = asyncio.run(main())
+    sys.stderr.flush()
+    # All is said and kept: taking the interpreter apart would only make the daemon wait for this end.
+    os._exit(status)

@@ -73,7 +73,7 @@ async def _command(argv: Sequence[str], stage: Stage) -> Check:
     result = await stage.tools.run(
         list(argv), cwd=cwd, env=stage.env, stdin=None, timeout_s=COMMAND_SECONDS, max_bytes=_OUTPUT_BYTES
     )
-    words = (result.stderr or result.stdout).decode("utf-8", "replace").strip()[-200:]
+    words = stage.redact((result.stderr or result.stdout).decode("utf-8", "replace").strip())[-200:]
     ended = f"exit {result.exit}" if result.exit is not None else (result.why or "no exit status")
     detail = ended if result.exit == 0 or not words else f"{ended}: {words}"
     return _check("command", " ".join(argv), result.exit == 0, detail)

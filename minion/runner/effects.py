@@ -15,13 +15,21 @@ from pathlib import Path
 from minion.engines.base import StagedEffect
 from minion.runner.effect import Effect, Performed
 from minion.runner.effect_rules import CAPS, comment_target, refusal_of
-from minion.runner.forge import ForgeRepository, Published, add_comment, forge_repository, open_pull_request
+from minion.runner.forge import (
+    Caller,
+    ForgeRepository,
+    Published,
+    add_comment,
+    forge_repository,
+    open_pull_request,
+)
 from minion.runner.pushes import push_workspace
 from minion.runner.safe_files import read_beneath, write_beneath
 from minion.runner.webhook import post_message, webhook_of
 from minion.runner.workspace import Workspace
 from minion.wire import Order
 from server.contract.digest import new_id
+from server.contract.redaction import Redactor
 from server.contract.run import EffectState
 
 
@@ -69,7 +77,7 @@ class EffectDesk:
     async def _message(self, effect: Effect) -> Performed:
         webhook = webhook_of(effect.target, self.secrets)
         if webhook is not None:
-            posted = await post_message(webhook, effect.body)
+            posted = await post_message(webhook, effect.body, Redactor(self.secrets.values()).text)
             return Performed(posted.state, posted.detail, f"{effect.target} webhook")
         # The file only stands in for the webhook: it was kept, nobody was told.
         stand_in = f"{self.order.run_id}-{effect.ordinal:02d}-{effect.target}.md"
@@ -94,15 +102,16 @@ class EffectDesk:
         if forge is None or token is None:
             missing = forge.secret if forge is not None else "token"
             return Performed("failed", f"the secret {missing} is missing")
-        published = await self._publish(effect, forge, token, base=repository.branch)
+        caller = Caller(token, Redactor(self.secrets.values()).text)
+        published = await self._publish(effect, forge, caller, base=repository.branch)
         return Performed(published.state, published.detail, published.url)
 
-    async def _publish(self, effect: Effect, forge: ForgeRepository, token: str, *, base: str) -> Published:
+    async def _publish(self, effect: Effect, forge: ForgeRepository, caller: Caller, *, base: str) -> Published:
         aimed = comment_target(effect.target)
         if effect.kind == "comment" and aimed is not None:
             mark = f"minion effect {effect.id}"
-            return await add_comment(forge, token, number=aimed[1], body=effect.body, mark=mark)
+            return await add_comment(forge, caller, number=aimed[1], body=effect.body, mark=mark)
         head = effect.target.partition(":")[2]
         return await open_pull_request(
-            forge, token, title=effect.title or "", body=effect.body, head=head, base=base
+            forge, caller, title=effect.title or "", body=effect.body, head=head, base=base
         )

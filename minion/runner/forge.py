@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +36,14 @@ class ForgeRepository:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls the forge: the token, and what takes secrets out of an answer before it is cut short."""
+
+    token: str
+    redact: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """What became of a pull request or comment; `url` is its page."""
 
@@ -54,44 +62,46 @@ def forge_repository(url: str, forges: Mapping[str, str]) -> ForgeRepository | N
 
 
 async def open_pull_request(
-    repository: ForgeRepository, token: str, *, title: str, body: str, head: str, base: str
+    repository: ForgeRepository, caller: Caller, *, title: str, body: str, head: str, base: str
 ) -> Published:
     """Open a draft pull request from `head` into `base`; one that is open already is the answer, not a second."""
-    return await asyncio.to_thread(_open_pull_request, repository, token, title, body, head, base)
+    return await asyncio.to_thread(_open_pull_request, repository, caller, title, body, head, base)
 
 
-async def add_comment(repository: ForgeRepository, token: str, *, number: int, body: str, mark: str) -> Published:
+async def add_comment(
+    repository: ForgeRepository, caller: Caller, *, number: int, body: str, mark: str
+) -> Published:
     """Comment on an issue or pull request; `mark` is a text of this effect alone, by which it is found again."""
-    return await asyncio.to_thread(_add_comment, repository, token, number, body, mark)
+    return await asyncio.to_thread(_add_comment, repository, caller, number, body, mark)
 
 
 def _open_pull_request(
-    repository: ForgeRepository, token: str, title: str, body: str, head: str, base: str
+    repository: ForgeRepository, caller: Caller, title: str, body: str, head: str, base: str
 ) -> Published:
     query = urllib.parse.urlencode({"state": "open", "head": f"{repository.owner}:{head}", "base": base})
     listing = f"{repository.path}/pulls?{query}"
 
     def standing() -> Any:
-        found = _json(_call("GET", listing, token))
+        found = _json(_call("GET", listing, caller), caller)
         return next(iter(found), None) if isinstance(found, list) else None
 
     wish = {"title": title, "body": body, "head": head, "base": base, "draft": True}
-    return _publish(f"{repository.path}/pulls", token, wish, standing, "it was open already")
+    return _publish(f"{repository.path}/pulls", caller, wish, standing, "it was open already")
 
 
-def _add_comment(repository: ForgeRepository, token: str, number: int, body: str, mark: str) -> Published:
+def _add_comment(repository: ForgeRepository, caller: Caller, number: int, body: str, mark: str) -> Published:
     comments = f"{repository.path}/issues/{number}/comments"
 
     def standing() -> Any:
-        found = _json(_call("GET", f"{comments}?per_page=100", token))
+        found = _json(_call("GET", f"{comments}?per_page=100", caller), caller)
         mine = (item for item in found if mark in str(item.get("body"))) if isinstance(found, list) else iter(())
         return next(mine, None)
 
     wish = {"body": f"{body}\n\n<!-- {mark} -->"}
-    return _publish(comments, token, wish, standing, "it was there already")
+    return _publish(comments, caller, wish, standing, "it was there already")
 
 
-def _publish(url: str, token: str, wish: Mapping[str, Any], standing: Any, already: str) -> Published:
+def _publish(url: str, caller: Caller, wish: Mapping[str, Any], standing: Any, already: str) -> Published:
     """Look, make, look again: the read-back decides, whatever the answer to the making was."""
     sent = False
     try:
@@ -99,11 +109,11 @@ def _publish(url: str, token: str, wish: Mapping[str, Any], standing: Any, alrea
         if before is not None:
             return _seen(before, already)
         try:
-            made = _call("POST", url, token, wish)
+            made = _call("POST", url, caller, wish)
             sent = True
         except NoAnswer:
             sent, made = True, None
-        after = _read_back(made, url, token) or standing()
+        after = _read_back(made, url, caller) or standing()
     except NotSent as error:
         return Published("unknown" if sent else "failed", str(error))
     except (NoAnswer, ValueError) as error:
@@ -112,12 +122,12 @@ def _publish(url: str, token: str, wish: Mapping[str, Any], standing: Any, alrea
         return _seen(after, "read back")
     if made is None:
         return Published("unknown", "no answer, and the read-back does not show it")
-    words = " ".join(made.text.split())[:_WORDS]
+    words = " ".join(caller.redact(made.text).split())[:_WORDS]
     state: EffectState = "accepted" if 200 <= made.status < 300 else "failed"
     return Published(state, f"HTTP {made.status} {words}".strip())
 
 
-def _read_back(made: Answer | None, asked: str, token: str) -> Any:
+def _read_back(made: Answer | None, asked: str, caller: Caller) -> Any:
     """The made thing by its own URL, where the forge named one of its own; None when it did not."""
     if made is None or made.status != 201:
         return None
@@ -127,7 +137,7 @@ def _read_back(made: Answer | None, asked: str, token: str) -> Any:
     # The token goes to the API it belongs to and nowhere else, whatever the answer says.
     if not isinstance(url, str) or not url.startswith(f"{api}/repos/"):
         return None
-    return _json(_call("GET", url, token))
+    return _json(_call("GET", url, caller), caller)
 
 
 def _seen(item: Any, detail: str) -> Published:
@@ -135,10 +145,10 @@ def _seen(item: Any, detail: str) -> Published:
     return Published("delivered", detail, url if isinstance(url, str) else None)
 
 
-def _call(method: str, url: str, token: str, body: Mapping[str, Any] | None = None) -> Answer:
+def _call(method: str, url: str, caller: Caller, body: Mapping[str, Any] | None = None) -> Answer:
     headers = {
         "Accept": "application/vnd.github+json",
-        "Authorization": f"Bearer {token}",
+        "Authorization": f"Bearer {caller.token}",
         "X-GitHub-Api-Version": "2022-11-28",
     }
     sent = json.dumps(body).encode() if body is not None else None
@@ -147,8 +157,8 @@ def _call(method: str, url: str, token: str, body: Mapping[str, Any] | None = No
     return request(method, url, body=sent, headers=headers)
 
 
-def _json(answer: Answer) -> Any:
+def _json(answer: Answer, caller: Caller) -> Any:
     if answer.status != 200:
-        words = " ".join(answer.text.split())[:_WORDS]
+        words = " ".join(caller.redact(answer.text).split())[:_WORDS]
         raise ValueError(f"HTTP {answer.status} {words}".strip())
     return json.loads(answer.text)

@@ -39,9 +39,10 @@ _DEFENCES: Final = (
     "push.gpgSign=false",
     "push.followTags=false",
 )
+# With `updateInstead` of its own the receiving side would change the user's checkout, and run filters for it.
 _RECEIVE_PACK: Final = (
     "git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.alternateRefsCommand=true"
-    " -c receive.autogc=false -c receive.procReceiveRefs= receive-pack"
+    " -c receive.autogc=false -c receive.denyCurrentBranch=refuse receive-pack"
 )
 
 

@@ -74,9 +74,9 @@ class DaemonLink:
                 raise DaemonLost
         return event
 
-    def redact(self, text: str) -> str:
-        """`text` as it may be written or shown."""
-        return self._redactor.text(text)
+    def redact(self, value: Any) -> Any:
+        """A JSON value as it may be kept, shown and handed on."""
+        return self._redactor.data(value)
 
     async def _take(self, answer: Answer) -> None:
         async with self._news:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
 import ssl
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import http.client
 
 TIMEOUT_S: Final = 15.0
 ANSWER_BYTES: Final = 1_048_576
@@ -54,6 +56,8 @@ def request(method: str, url: str, *, body: bytes | None, headers: Mapping[str, 
 
     Raises `NotSent` when it did not leave, `NoAnswer` when it did and nothing whole came back.
     """
+    import http.client  # 10 ms of every run, though few runs post anything
+
     if not is_safe_url(url):
         raise NotSent("its URL is not https (http only on loopback)")
     parts = urllib.parse.urlsplit(url)
@@ -75,6 +79,8 @@ def request(method: str, url: str, *, body: bytes | None, headers: Mapping[str, 
 
 
 def _connection(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
+    import http.client
+
     host = parts.hostname or ""
     if parts.scheme == "https":
         context = ssl.create_default_context()

@@ -108,7 +108,8 @@ class Run:
             self.workspace = await lay_out(self.order)
         except WorkspaceFailed as error:
             raise BlockFailed(str(error), hint="check the routine's repositories") from error
-        self.stage = await set_stage(self.order, self.workspace, now=instant(self.clock()))
+        now, redact = instant(self.clock()), self.link.redact
+        self.stage = await set_stage(self.order, self.workspace, now=now, redact=redact)
         for repository in self.workspace.repositories:
             at = repository.head or "no commit"
             await self.walk.say("log", {"level": "info", "text": f"cloned {repository.ordered.name} at {at}"})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from minion.engines.base import Stage, Workplace
 from minion.runner.blocks import BlockFailed
@@ -22,7 +23,9 @@ def python_of_children() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
-async def set_stage(order: Order, workspace: Workspace, *, now: str) -> Stage:
+async def set_stage(
+    order: Order, workspace: Workspace, *, now: str, redact: Callable[[Any], Any]
+) -> Stage:
     """Start the run's tool host and say where everything lies inside it.
 
     Raises `BlockFailed` when there is no usable sandbox and the run may not do without one (DESIGN §3).
@@ -44,7 +47,7 @@ async def set_stage(order: Order, workspace: Workspace, *, now: str) -> Stage:
     paths = inside if sandboxed else skills
     # The routine's own variables go over the pipe with each call: an envelope's environment shows in argv.
     variables = (order.routine.get("environment") or {}).get("env") or {}
-    return Stage(order, host, places, paths, scratch, variables, python_of_children(), now)
+    return Stage(order, host, places, paths, scratch, variables, python_of_children(), now, redact)
 
 
 async def _open_host(order: Order, workspace: Workspace) -> tuple[ToolHost, bool]:

@@ -101,11 +101,13 @@ CREATE TRIGGER {table}_keep BEFORE DELETE ON {table}
 def create(path: Path, minion_id: str) -> None:
     """Make a new, empty store for a minion: whole under its name, or not there at all.
 
-    Raises `StoreUnreadable` when the folder cannot be written.
+    Raises `StoreUnreadable` when the folder cannot be written, or when there is a store already.
     """
     draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
     try:
+        if path.exists():
+            raise FileExistsError("there is one already")
+        draft.unlink(missing_ok=True)
         connection = sqlite3.connect(draft, isolation_level=None)
         try:
             connection.execute("PRAGMA synchronous = FULL")
@@ -129,8 +131,8 @@ def create(path: Path, minion_id: str) -> None:
 def examine(path: Path, *, minion_id: str, runs_dir: Path) -> bool:
     """Whether the store exists and may be used; False when there is none yet.
 
-    Raises `StoreUnreadable` when the file cannot be read, is empty or gone although runs were kept, belongs to
-    another minion or was written by a newer version. The file is never changed here.
+    Raises `StoreUnreadable` when the file cannot be read, was cut short, is empty or gone although runs were
+    kept, belongs to another minion or was written by a newer version. The file is never changed here.
     """
     had_runs = runs_dir.is_dir() and any(runs_dir.iterdir())
     if not path.exists() or path.stat().st_size == 0:
@@ -146,6 +148,7 @@ def examine(path: Path, *, minion_id: str, runs_dir: Path) -> bool:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
         try:
             _check_identity(connection, path, minion_id)
+            _check_length(connection, path)
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
@@ -192,6 +195,16 @@ def _check_identity(connection: sqlite3.Connection, path: Path, minion_id: str |
             f"The run store {path} belongs to another minion.",
             hint="put this minion's own minion.json back, or use another --home",
         )
+
+
+def _check_length(connection: sqlite3.Connection, path: Path) -> None:
+    """SQLite itself misses a last page that is only half there: it reads the rest as zeros."""
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size > 0:
+        return  # pages may lie in the log still
+    pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if path.stat().st_size < pages * size:
+        raise _unreadable(path, "its end is missing")
 
 
 def _unreadable(path: Path, words: str) -> StoreUnreadable:

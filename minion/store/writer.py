@@ -22,6 +22,11 @@ Connection = aiosqlite.Connection
 Transaction = Callable[[Connection], Awaitable[T]]
 # A bound on one commit's wait: with more callers than this the rest goes into the next group.
 GROUP: Final = 256
+# What a transaction can bring upon itself; any other failure of SQLite is the store's, and so the whole group's.
+_OWN_FAILURES: Final = (
+    Refusal, ValueError, KeyError, TypeError,
+    sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError,
+)  # fmt: skip
 
 
 class Writer:
@@ -101,9 +106,7 @@ class Writer:
         await self._connection.execute("SAVEPOINT one")
         try:
             result = await transaction(self._connection)
-        except sqlite3.OperationalError:
-            raise  # the disk, not this transaction: nothing of the group can be trusted
-        except (Refusal, sqlite3.Error, ValueError, KeyError, TypeError) as error:
+        except _OWN_FAILURES as error:
             await self._connection.execute("ROLLBACK TO one")
             await self._connection.execute("RELEASE one")
             return None, error

@@ -53,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         wish = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         mood = self.server.mood
         if mood == "refusing":
-            self._answer(422, {"message": "Validation Failed"})
+            self._answer(422, {"message": "Validation Failed", "seen": self.headers["Authorization"]})
             return
         if mood != "dropping before":
             number = len(self.server.made) + 1

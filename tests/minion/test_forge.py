@@ -9,14 +9,17 @@ import pytest
 
 from minion.runner.effect_rules import comment_target, is_allowed
 from minion.runner.forge import (
+    Caller,
     ForgeRepository,
     Published,
     add_comment,
     forge_repository,
     open_pull_request,
 )
+from server.contract.redaction import Redactor
 from tests.minion.forge_server import Forge, forge
 
+CALLER = Caller("t0ken-of-the-forge", Redactor(["t0ken-of-the-forge"]).text)
 FORGES = {"github.com": "https://api.github.com", "git.acme.test": "https://git.acme.test/api/v3/"}
 
 
@@ -28,13 +31,13 @@ def server() -> Iterator[Forge]:
 
 def pull_request(server: Forge) -> Published:
     shop = ForgeRepository(server.api, "acme", "shop", "github.com_token")
-    work = open_pull_request(shop, "t0ken", title="Fix it", body="As asked.", head="claude/fix", base="main")
+    work = open_pull_request(shop, CALLER, title="Fix it", body="As asked.", head="claude/fix", base="main")
     return asyncio.run(work)
 
 
 def comment(server: Forge) -> Published:
     shop = ForgeRepository(server.api, "acme", "shop", "github.com_token")
-    return asyncio.run(add_comment(shop, "t0ken", number=7, body="Seen.", mark="minion effect eff_1"))
+    return asyncio.run(add_comment(shop, CALLER, number=7, body="Seen.", mark="minion effect eff_1"))
 
 
 def test_a_pull_request_is_a_draft_and_delivered_once_it_is_read_back(server: Forge) -> None:
@@ -43,7 +46,7 @@ def test_a_pull_request_is_a_draft_and_delivered_once_it_is_read_back(server: Fo
     (made,) = server.made
     assert (made["draft"], made["head"], made["base"], made["title"]) == (True, "claude/fix", "main", "Fix it")
     assert done.url == made["html_url"]
-    assert {token for _, _, token in server.seen} == {"Bearer t0ken"}
+    assert {token for _, _, token in server.seen} == {"Bearer t0ken-of-the-forge"}
 
 
 def test_a_pull_request_that_is_open_already_is_not_opened_twice(server: Forge) -> None:
@@ -70,6 +73,7 @@ def test_a_refusal_of_the_forge_is_a_failure_in_its_own_words(server: Forge) -> 
     assert done.state == "failed"
     assert "HTTP 422" in done.detail
     assert "Validation Failed" in done.detail
+    assert "t0ken" not in done.detail
 
 
 def test_a_forge_that_cannot_be_looked_at_first_is_not_written_to(server: Forge) -> None:

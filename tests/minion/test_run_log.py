@@ -278,16 +278,6 @@ def test_a_block_that_was_never_entered_is_kept_as_skipped_without_a_start(tmp_p
 
 
 def test_an_effect_goes_from_staged_over_intended_to_what_came_of_it(tmp_path: Path) -> None:
-    async def story(writer: Writer) -> list[Any]:
-        teller = Teller().enter(CODES[3])
-        effect = teller.stage()
-        seen: list[Any] = []
-        await start(writer, make_order())
-        for more in (teller, teller.intend(effect), teller.settle(effect, "delivered", "slack webhook")):
-            await take(writer, more)
-            seen += rows(tmp_path, "SELECT state, destination FROM effects")
-        return seen
-
     teller = Teller().enter(CODES[3])
     effect = teller.stage()
     staged = list(teller.events)

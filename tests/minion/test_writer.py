@@ -116,6 +116,17 @@ def test_a_failing_transaction_undoes_only_itself(tmp_path: Path, problem: Excep
     assert notes(tmp_path) == ["before", "after"]
 
 
+@pytest.mark.parametrize("failure", [sqlite3.OperationalError, sqlite3.DatabaseError])
+def test_a_failure_of_the_store_itself_acknowledges_nobody(tmp_path: Path, failure: type[sqlite3.Error]) -> None:
+    async def story(writer: Writer) -> list[Any]:
+        together = (noting("before"), failing("never", failure("disk I/O error")), noting("after"))
+        return await outcomes(*(writer.transact(each) for each in together))
+
+    answers = with_store(tmp_path, story)
+    assert [type(answer) for answer in answers] == [StoreFailed] * 3
+    assert notes(tmp_path) == []
+
+
 def test_a_full_disk_acknowledges_nobody_and_keeps_nothing(tmp_path: Path) -> None:
     async def fill(db: Any) -> None:
         await db.execute("INSERT INTO meta VALUES ('huge', ?)", ("x" * 10_000_000,))

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -69,7 +69,7 @@ def write_routine(home: Home, name: str, *pipeline: str, **fields: Any) -> Path:
     return file
 
 
-def write_secrets(home: Home, *, mode: int = 0o600, **secrets: str) -> None:
+def write_secrets(home: Home, secrets: Mapping[str, str], *, mode: int = 0o600) -> None:
     """The home's secrets file, with this mode."""
     home.secrets_file.write_text(json.dumps(secrets))
     home.secrets_file.chmod(mode)

@@ -62,7 +62,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, hook: Webhook) -> Home:
     secrets["refused_webhook"] = f"http://127.0.0.1:{closed_port()}/services"
     secrets["plain_webhook"] = "http://hooks.example.org/services/T0/B0"
     secrets["odd_webhook"] = "https://user:password@127.0.0.1/services"
-    write_secrets(home, **secrets)
+    write_secrets(home, secrets)
     return home
 
 
@@ -105,7 +105,9 @@ def test_the_exit_code_follows_the_delivery(home: Home, target: str, code: int) 
 @pytest.mark.parametrize("target", ["plain", "odd"])
 def test_a_webhook_that_is_not_https_is_never_called_unless_it_is_on_loopback(home: Home, target: str) -> None:
     run = performed(home, "post", given=stage(message(target)))
-    assert told(run) == [(target, "failed", "the webhook's URL is not https (http only on loopback)")]
+    (effect,) = run["effects"]
+    assert effect["state"] == "failed"
+    assert effect["detail"].endswith("URL is not https (http only on loopback)")
     assert run["verdict"] == "not-delivered"
 
 
@@ -125,7 +127,7 @@ def test_secrets_that_others_can_read_are_refused_with_the_remedy(tmp_path: Path
     home = make_home(tmp_path)
     write_skill(home, "say", "print('x')")
     write_routine(home, "say", "say")
-    write_secrets(home, mode=0o644, slack_webhook="https://hooks.example.org/services/secret")
+    write_secrets(home, {"slack_webhook": "https://hooks.example.org/services/secret"}, mode=0o644)
     ended = run_cli(home, "run", "say")
     assert (ended.code, ended.out) == (3, "")
     assert f"{home.secrets_file} can be read by other users." in ended.err
@@ -144,13 +146,13 @@ def test_an_effect_off_the_routines_list_is_refused_and_the_delivery_failed(home
         message("slack"),
     ]
     run = performed(home, "post", given=stage(*effects))
-    assert told(run) == [
+    assert told(run)[:3] + told(run)[4:] == [
         ("elsewhere", "refused", "message:elsewhere is not on the routine's list of effects"),
         ("report.md", "refused", "file:report.md is not on the routine's list of effects"),
         ("shop:main", "refused", "push:shop:main is not on the routine's list of effects"),
-        ("world", "refused", "effects of kind 'tweet' are not offered here (offered: file, message, push)"),
         ("slack", "delivered", "HTTP 200 ok"),
     ]
+    assert (run["effects"][3]["state"], "of kind 'tweet'" in run["effects"][3]["detail"]) == ("refused", True)
     assert len(hook.requests) == 1
     assert (run["delivery"], run["verdict"]) == ("failed", "not-delivered")
     assert [intent["id"] for intent in events_of(home, run, "effect.intent")] == [run["effects"][4]["id"]]

@@ -54,29 +54,6 @@ def test_input_and_content_reach_the_script_beside_the_names_of_the_routine(tmp_
     assert (seen["v"], seen["timezone"], seen["repositories"]) == (1, "Europe/Berlin", [])
 
 
-@pytest.mark.parametrize(
-    ("printed", "kept"),
-    [
-        ("# A *title*\n\nand a line\n", "# A *title*\n\nand a line\n"),
-        ('{"text": "from JSON", "data": {"a": 1}}', "from JSON"),
-        ("{this only begins like JSON\n", "{this only begins like JSON\n"),
-    ],
-)
-def test_what_a_script_prints_is_markdown_unless_it_is_one_json_object(
-    shared: Home, printed: str, kept: str
-) -> None:
-    run = performed(shared, "task", given=f"print({printed!r}, end='')")
-    assert results_in(shared, run)[0]["text"] == kept
-    assert run["state"] == "completed"
-
-
-def test_a_result_with_an_unknown_key_fails_the_skill_and_names_the_key(shared: Home) -> None:
-    run = performed(shared, "task", given="answer(text='done', status='great')")
-    assert (run["state"], run["verdict"]) == ("failed", "failed")
-    assert "unknown key 'status'" in run["why"]
-    assert "known: data, effects, text" in run["why"]
-
-
 @pytest.mark.promise("RUN-1")
 @pytest.mark.promise("RUN-5")
 def test_peer_defect_1_a_skill_that_exits_three_is_never_a_success(tmp_path: Path) -> None:
