@@ -6,7 +6,6 @@ for one batch. What it admitted is kept by digest, so an unchanged document cost
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import subprocess
@@ -16,21 +15,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from minion.store.admissions import look_up, remember
+from minion.store.admissions import Reader, look_up, look_up_now, remember
 from server.contract.digest import canonical_json, digest_bytes
-from server.contract.refusals import Refused, refusal_from_data
+from server.contract.refusals import Refusal, Refused, refusal_from_data
 
 if TYPE_CHECKING:
     from minion.store.writer import Writer
 
 # Raise it whenever what is admitted, or how it is written out, changes: older answers are then not used.
 VERSION: Final = 1
+# What a routine's file in a home may end in.
+SUFFIXES: Final = (".json", ".yaml", ".yml")
 _SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A document as it lies in a file: `name` is its file's or folder's name, which some rules refer to."""
+    """A document as it lies in a file: `name` is its file's or folder's name, which some rules refer to.
+
+    A skill that lies in no folder yet has an empty name.
+    """
 
     kind: Literal["routine", "skill", "process"]
     name: str
@@ -57,6 +61,21 @@ def admit_fresh(candidates: Sequence[Candidate], check: ScheduleCheck | None = N
     Raises the first refusal, or `Refused` when the child cannot do its work. With `check`, a routine's answer
     carries `next`: the due instants of its schedules.
     """
+    admitted = []
+    for answer in answers_of(candidates, check):
+        if isinstance(answer, Refusal):
+            raise answer
+        admitted.append(answer)
+    return admitted
+
+
+def answers_of(
+    candidates: Sequence[Candidate], check: ScheduleCheck | None = None
+) -> list[dict[str, Any] | Refusal]:
+    """What the child says of each candidate in the same order: the admitted document, or its refusal.
+
+    Raises `Refused` when the child cannot do its work.
+    """
     asked = {
         "check": None if check is None else {"zone": check.zone, "now": check.now},
         "documents": [
@@ -76,12 +95,26 @@ def admit_fresh(candidates: Sequence[Candidate], check: ScheduleCheck | None = N
             f"The document check did not answer ({type(error).__name__}).",
             hint="try again; if it repeats, reinstall this program",
         ) from error
-    admitted = []
-    for answer in answers:
-        if "refusal" in answer:
-            raise refusal_from_data(answer["kind"], answer["refusal"])
-        admitted.append(answer["document"])
-    return admitted
+    return [
+        refusal_from_data(answer["kind"], answer["refusal"]) if "refusal" in answer else answer["document"]
+        for answer in answers
+    ]
+
+
+def answers_kept(
+    db: Reader | None, candidates: Sequence[Candidate]
+) -> list[dict[str, Any] | Refusal]:
+    """`answers_of`, for a reader of the store: what was admitted before needs no child, and nothing is kept."""
+    keys = [(candidate.digest, VERSION, candidate.kind) for candidate in candidates]
+    found: list[dict[str, Any] | Refusal | None] = [None] * len(keys)
+    if db is not None:
+        found[:] = look_up_now(db, keys)
+    missing = [number for number, answer in enumerate(found) if answer is None]
+    if missing:
+        fresh = answers_of([candidates[number] for number in missing])
+        for number, answer in zip(missing, fresh, strict=True):
+            found[number] = answer
+    return [answer for answer in found if answer is not None]
 
 
 async def admit(writer: Writer, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
@@ -89,6 +122,9 @@ async def admit(writer: Writer, candidates: Sequence[Candidate]) -> list[dict[st
 
     Raises the first refusal; nothing is remembered of a refused batch.
     """
+    # A listing needs no event loop, and people wait for it.
+    import asyncio
+
     keys = [(candidate.digest, VERSION, candidate.kind) for candidate in candidates]
     known = await writer.transact(lambda db: look_up(db, keys))
     missing = [number for number, document in enumerate(known) if document is None]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import server.contract
-from minion.admission import ScheduleCheck, admit, admit_fresh, process_candidate, routine_candidate
+from minion.admission import SUFFIXES, ScheduleCheck, admit, admit_fresh, process_candidate, routine_candidate
 from minion.clock import Clock
 from minion.config import Config, Home, held, load_config, write_private
 from minion.daemon.orders import Ingredients, lock_of, make_order
@@ -21,7 +23,7 @@ from minion.daemon.triggers import Trigger
 from minion.engines.registry import AVAILABLE
 from minion.repositories import repository_at, top_level
 from minion.secrets_file import read_secrets
-from minion.skill_loader import REPORT, SkillFolder, load_skill, pinned_digests
+from minion.skill_loader import REPORT, SkillFolder, check_requires, load_skill, pinned_digests
 from minion.store.local_db import create, examine, read_only
 from minion.store.routines import KeptRoutine, find_routine, keep_routine, remove_routine
 from minion.store.writer import Writer, open_writer
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from minion.store.writer import Connection
 
 PROCESS: Final = "WF-ROUTINE-EXEC"
-SUFFIXES: Final = (".json", ".yaml", ".yml")
+# A YAML line that names the repositories and gives none.
+_SAYS_NOTHING: Final = re.compile(rb"^repositories:[ \t]*(?:null|~)?[ \t\r]*\n?", re.MULTILINE)
+_FIRST_KEY: Final = re.compile(rb"^[a-z_]+:", re.MULTILINE)
 # One byte over what a document may have: enough to be refused as too large.
 _READ_BYTES: Final = 256 * 1024 + 1
 
@@ -68,9 +72,8 @@ class Minion:
         (document,) = await asyncio.to_thread(admit_fresh, [routine_candidate(source, body)], check)
         due = tuple(document.pop("next"))
         if document["repositories"] is None:
-            body = _with_repositories(source, body, top_level(folder))
-            (document,) = await admit(self.writer, [routine_candidate(source, body)])
-        self._check_fit(document)
+            body, document = await self._resolve(source, body, document, top_level(folder))
+        await self._check_fit(document)
         # A name without a known ending was read as YAML, which JSON is too.
         suffix = source.suffix if source.suffix in SUFFIXES else ".yaml"
         target = self.home.routines / f"{document['name']}{suffix}"
@@ -153,14 +156,32 @@ class Minion:
                 # The run itself says so, and records the gap.
         candidates = [folder.candidate() for folder in folders.values()]
         process, *skills = await admit(self.writer, [process_candidate(PROCESS, process_file()), *candidates])
+        check_requires(self.home, skills)
         admitted = dict(zip(folders, skills, strict=True))
         return Ingredients(kept, process, folders, admitted, pinned_digests())
 
-    def _check_fit(self, document: Mapping[str, Any]) -> None:
+    async def _resolve(
+        self, source: Path, body: bytes, document: dict[str, Any], top: Path | None
+    ) -> tuple[bytes, dict[str, Any]]:
+        """A routine's file and admitted form with the repositories that it left out, and nothing else changed."""
+        full = _with_repositories(body, top)
+        try:
+            (resolved,) = await admit(self.writer, [routine_candidate(source, full)])
+        except BadDocument:
+            resolved = {}
+        if {**resolved, "repositories": None} != document:
+            raise BadDocument(
+                "no_repositories",
+                f"{source}: `repositories` is missing and cannot be written into a file of this form.",
+                hint="add `repositories: []`, or the paths of those it works on",
+            )
+        return full, resolved
+
+    async def _check_fit(self, document: Mapping[str, Any]) -> None:
         """Refuse at save what could never run here: unknown skills, a missing engine, another minion's routine."""
         self._owned(document)
-        for name in document["pipeline"]:
-            load_skill(self.home, name)
+        folders = [load_skill(self.home, name) for name in dict.fromkeys(document["pipeline"])]
+        check_requires(self.home, await admit(self.writer, [folder.candidate() for folder in folders]))
         if document["engine"] is not None:
             self._engine(document["engine"])
 
@@ -262,10 +283,18 @@ def _read_file(path: Path) -> bytes:
         ) from error
 
 
-def _with_repositories(source: Path, body: bytes, top: Path | None) -> bytes:
+def _with_repositories(body: bytes, top: Path | None) -> bytes:
     """The file with the repositories it left out: what the user wrote stays as written."""
     found = [str(top)] if top is not None else []
-    if source.suffix == ".json":
+    with contextlib.suppress(ValueError):
         full = {**json.loads(body), "repositories": found}
         return (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode()
-    return body.rstrip() + f"\nrepositories: {json.dumps(found)}\n".encode()
+    line = f"repositories: {json.dumps(found)}\n".encode()
+    written, end, rest = _SAYS_NOTHING.sub(b"", body).partition(b"\n...")
+    if end:
+        return written + b"\n" + line.rstrip() + end + rest
+    if written.endswith(b"\n"):
+        return written + line
+    # A line break more at the end could become part of a text that stands there.
+    key = _FIRST_KEY.search(written)
+    return written[: key.start()] + line + written[key.start() :] if key is not None else written

@@ -37,7 +37,7 @@ def answer(document: Mapping[str, Any], check: Mapping[str, str] | None) -> dict
 def _admitted(document: Mapping[str, Any], check: Mapping[str, str] | None) -> dict[str, Any]:
     source, body = document["source"], base64.b64decode(document["body"])
     if document["kind"] == "skill":
-        return admitted_skill(admit_skill(body, folder=document["name"], source=source))
+        return admitted_skill(admit_skill(body, folder=document["name"] or None, source=source))
     if document["kind"] == "process":
         return admitted_process(admit(Process, load_document(body, source=source), source=source))
     routine = admit(Routine, load_document(body, source=source), source=source)

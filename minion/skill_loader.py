@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from minion.admission import Candidate
 from minion.config import Home
+from minion.skill_archive import BYTES as BYTES
+from minion.skill_archive import FILES as FILES
+from minion.skill_archive import read_folder
 from server.contract.digest import digest_tree
 from server.contract.refusals import NotFound, Refused
 
 REPORT: Final = "execution-report"
-FILES: Final = 500
-BYTES: Final = 20 * 1024 * 1024
 SCRIPTS: Final = ("scripts/run.py", "scripts/run.sh")
+# A skill under this name was moved aside for its next version: it counts until that one is in place.
+ASIDE: Final = ".replaced-"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def bundled_folder() -> Path:
     """Where the bundled skills lie: inside the package when installed, beside it in a checkout."""
     inside = Path(__file__).parent / "bundled_skills"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "skills"
+
+
+def bundled_names() -> frozenset[str]:
+    """The names that no other skill may have."""
+    return frozenset(_folders(bundled_folder()))
 
 
 def pinned_digests() -> Mapping[str, str]:
@@ -102,32 +109,39 @@ def load_skill(home: Home, name: str) -> SkillFolder:
     return SkillFolder(name, path, bundled, _read(path))
 
 
+def check_requires(home: Home, admitted: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse admitted skills that require a skill which is not installed (peers' defect 12).
+
+    Raises `Refused` naming both.
+    """
+    wanted = [(skill["name"], name) for skill in admitted for name in skill["requires"]]
+    installed = skill_places(home) if wanted else {}
+    for skill, name in wanted:
+        if name not in installed:
+            raise Refused(
+                "requires_missing",
+                f"The skill {skill} requires the skill {name}, which is not installed.",
+                hint=f"minion skill add PATH of {name}, or take it out of minion-requires",
+            )
+
+
 def _folders(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         return {}
-    return {entry.name: entry for entry in sorted(root.iterdir()) if (entry / "SKILL.md").is_file()}
+    holders = [entry for entry in sorted(root.iterdir()) if (entry / "SKILL.md").is_file()]
+    aside = {entry.name.removeprefix(ASIDE): entry for entry in holders if entry.name.startswith(ASIDE)}
+    return {**aside, **{entry.name: entry for entry in holders if not entry.name.startswith(".")}}
 
 
-def _read(root: Path) -> dict[str, bytes]:
-    """The regular files below `root`; links and other kinds are refused, so nothing outside is ever read."""
-    found: dict[str, bytes] = {}
-    total = 0
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in (*folders, *sorted(names)):
-            path = Path(folder, name)
-            mode = path.lstat().st_mode
-            if stat.S_ISDIR(mode) or name.endswith(".pyc"):
-                continue
-            relative = path.relative_to(root).as_posix()
-            if not stat.S_ISREG(mode):
-                raise _refused(root, f"{relative} is a link or no regular file", "skills hold plain files only")
-            total += path.stat().st_size
-            if len(found) >= FILES or total > BYTES:
-                size = f"it is over {FILES} files or {BYTES // 2**20} MiB"
-                raise _refused(root, size, "leave large data outside")
-            found[relative] = path.read_bytes()
-    return found
+def _read(root: Path) -> Mapping[str, bytes]:
+    """The files below `root` by the rules of an archive: nothing outside it is ever read."""
+    try:
+        reading = read_folder(root)
+    except OSError as error:
+        raise _refused(root, f"it cannot be read ({error.strerror})", "check its rights") from error
+    for problem in reading.problems[:1]:
+        raise _refused(root, problem.words, problem.hint)
+    return reading.files
 
 
 def _refused(root: Path, what: str, hint: str) -> Refused:

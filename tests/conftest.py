@@ -1,10 +1,15 @@
-"""Keeps the heavy, faults and bench tests out of a run that does not name them with `-m`."""
+"""Keeps the heavy, faults and bench tests out of a run that does not name them; no property has a deadline."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
+from hypothesis import settings
+
+# On a machine that others use too, a deadline would say how busy they are.
+settings.register_profile("house", deadline=None, database=None)
+settings.load_profile("house")
 
 ON_REQUEST = ("heavy", "faults", "bench")
 

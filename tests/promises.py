@@ -38,4 +38,11 @@ PROMISES: dict[str, str] = {
     "SKL-1": "The bundled skills pass the Agent Skills validator and work without a model.",
     "SKL-2": "`write-daily-report` counts what git says, by author and area, since the last delivery.",
     "SKL-3": "`send-to-slack` says where the report went, Slack or an outbox file; a non-2xx is `failed`.",
+    "SKL-4": "A skill's files are read by our own rules, kept byte for byte, and no two overwrite each other.",
+    "SKL-5": "A skill goes in whole or not at all; one whose required skills are missing never runs.",
+    "SKL-6": "`prepare-standup` tells by person what was done, is in work and needs watching, from git alone.",
+    "SKL-7": "`review-the-day` tells what a day left unmerged, shared or untested, and ends with a checklist.",
+    "SKL-8": "`triage-folder` suggests an action for each file, changes none and never shows a secret.",
+    "SKL-9": "`write-weekly-digest` compares a week with the one before, without percentages of a handful.",
+    "SKL-10": "Each ready template is admitted as it is, fires, and runs with the `script` engine alone.",
 }

@@ -148,7 +148,7 @@ def _clip(text: str, most: int) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text from a run without control characters: a result cannot drive the reader's terminal."""
     return "".join(c for c in text if c in "\n\t" or (c >= " " and c != "\x7f" and not "\x80" <= c <= "\x9f"))
 
@@ -156,5 +156,5 @@ def _plain(text: str) -> str:
 def report_text(results: Sequence[Mapping[str, Any]], most: int = 120) -> list[str]:
     """The text people want to read: the longest-lived result of the run's first skill that made one."""
     texts = [result["text"] for result in results if result["state"] == "completed" and result["text"].strip()]
-    lines = _plain(texts[0]).strip().splitlines() if texts else []
+    lines = plain(texts[0]).strip().splitlines() if texts else []
     return lines if len(lines) <= most else [*lines[:most], f"… {len(lines) - most} more lines"]

@@ -108,7 +108,10 @@ class Supervisor:
             if run["runner_pid"]:
                 identity = Identity(int(run["runner_pid"]), run["runner_started"], run["boot_id"])
                 await asyncio.to_thread(end_if_same, identity)
-            await self._take_in_leftovers(run["id"], Path(run["folder"]))
+            end, why, hint = await self._take_in_leftovers(run["id"], Path(run["folder"]))
+            if end is None:
+                end, why = "interrupted", "the minion stopped while it was running"
+            await self._end(run["id"], end, why, hint)
             recovered.append(run["id"])
         return recovered
 
@@ -166,7 +169,8 @@ class Supervisor:
         """Events in order: commits of those that need no answer may wait together with the next that does."""
         waiting: list[asyncio.Future[bool]] = []
         stdout = flight.process.stdout
-        while stdout is not None and (line := await stdout.readline()):
+        # A line without its end is the last of a runner that was killed while it spoke.
+        while stdout is not None and (line := await stdout.readline()).endswith(b"\n"):
             event = Event.read(line)
             if self._on_event is not None:
                 self._on_event(flight.order.run_id, event)
@@ -200,14 +204,18 @@ class Supervisor:
 
     async def _finish(self, flight: Flight) -> RunState:
         """The run's end: as the runner said, or `interrupted`/stopped with what is known."""
-        end, why = flight.end, flight.why
+        end, why, hint = flight.end, flight.why, flight.hint
+        if end is None:
+            # It may have died between keeping an event and sending it.
+            folder = Path(flight.order.run_dir)
+            end, why, hint = await self._take_in_leftovers(flight.order.run_id, folder)
         if end is None and flight.stopped_for is not None:
             end = "timed_out" if flight.stopped_for == "timeout" else "cancelled"
             why = flight.stopped_for
         if end is None:
             status = flight.process.returncode
             end, why = "interrupted", f"the runner ended before the run did (status {status})"
-        return await self._end(flight.order.run_id, end, why, flight.hint)
+        return await self._end(flight.order.run_id, end, why, hint)
 
     async def _end(self, run_id: str, end: RunState, why: str | None, hint: str | None) -> RunState:
         now = self._now()
@@ -221,15 +229,16 @@ class Supervisor:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return final
 
-    async def _take_in_leftovers(self, run_id: str, folder: Path) -> None:
-        end: RunState = "interrupted"
-        why: str | None = "the minion stopped while it was running"
-        hint: str | None = None
+    async def _take_in_leftovers(
+        self, run_id: str, folder: Path
+    ) -> tuple[RunState | None, str | None, str | None]:
+        """Take in what a dead runner kept and nobody took; the (end, why, hint) it said, None where it did not."""
+        end, why, hint = None, None, None
         for event in read_events(folder / "events.ndjson"):
             await self._take(run_id, event)
             if event.type == "run.finished":
                 end, why, hint = (event.data[key] for key in ("state", "why", "hint"))
-        await self._end(run_id, end, why, hint)
+        return end, why, hint
 
     def _write(self, process: asyncio.subprocess.Process, line: bytes) -> None:
         # A runner that is gone cannot be written to; its silence is noticed by the reader.

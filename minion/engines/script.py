@@ -11,6 +11,7 @@ from minion.engines.base import Stage, StagedEffect, TaskResult
 from minion.sandbox.tool_client import ToolResult
 from minion.wire import OrderedSkill
 from server.contract.digest import canonical_json
+from server.contract.run import EFFECT_KINDS
 from server.contract.topology import PROMPT_STEP
 
 NEEDS_A_MODEL = "needs a model"
@@ -193,6 +194,8 @@ def _problem_of(document: Mapping[str, Any]) -> str | None:
         strings = isinstance(effect["kind"], str) and isinstance(effect["target"], str)
         if not strings or not all(isinstance(value, str | None) for value in optional):
             return f"effect {number} has a value that is not a string"
+        if effect["kind"] not in EFFECT_KINDS:
+            return f"effect {number} is of kind {effect['kind'][:40]!r} (known: {', '.join(EFFECT_KINDS)})"
     return None
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import signal
 import sys
 from pathlib import Path
 
 from minion.clock import utc_now
+from minion.runner.lifetime import die_with_parent
 from minion.runner.link import DaemonLink, DaemonLost
 from minion.runner.runner import run_order
 from minion.secrets_file import read_secrets
@@ -17,15 +16,8 @@ from minion.wire import ORDER_BYTES, Order, WireError
 from server.contract.redaction import Redactor
 from server.contract.refusals import Refusal
 
-PR_SET_PDEATHSIG = 1
 EXIT_BAD_ORDER = 64
 EXIT_DAEMON_LOST = 75
-
-
-def die_with_parent() -> None:
-    """On Linux, have the kernel end this process when the thread that started it ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 async def main() -> int:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from minion.runner.lifetime import die_with_parent
+
 BRANCH: Final = re.compile(r"claude/[a-z0-9][a-z0-9._/-]{0,100}")
 OUTPUT_BYTES: Final = 4 * 1024 * 1024
 # The pack of a repository in use; a clone that takes longer is ended by the run's own clock.
@@ -25,7 +27,6 @@ DEFAULT_TIMEOUT_S: Final = 600.0
 _DEFENCES: Final = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
-    "core.sshCommand=ssh -oBatchMode=yes",
     "core.alternateRefsCommand=true",
     "core.attributesFile=/dev/null",
     "core.protectHFS=true",
@@ -114,6 +115,8 @@ class Git:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
+                # A runner that is killed must not leave a push behind it.
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             raise GitFailed(verb, None, f"git cannot be started ({error.strerror})") from error
@@ -141,6 +144,8 @@ class Git:
             "GIT_CONFIG_GLOBAL": str(self.config_file),
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "true",
+            # The variable, because it also beats the config of a repository that git reads on our behalf.
+            "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
             "GIT_NO_LAZY_FETCH": "1",
             "GIT_ALLOW_PROTOCOL": "file:https:ssh:http",
             "GIT_CEILING_DIRECTORIES": str(self.config_file.parent.parent),

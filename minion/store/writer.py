@@ -24,7 +24,7 @@ Transaction = Callable[[Connection], Awaitable[T]]
 GROUP: Final = 256
 # What a transaction can bring upon itself; any other failure of SQLite is the store's, and so the whole group's.
 _OWN_FAILURES: Final = (
-    Refusal, ValueError, KeyError, TypeError,
+    Refusal, ValueError, KeyError, TypeError, OverflowError,
     sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError,
 )  # fmt: skip
 
@@ -80,7 +80,8 @@ class Writer:
         try:
             outcomes = await self._outcomes([transaction for transaction, _ in group])
         except BaseException as defect:
-            # A defect in a transaction ends the writer, but never leaves a caller waiting for ever.
+            # A defect in a transaction ends the writer, and closing undoes what it had begun; but it never leaves
+            # a caller waiting for ever.
             for _, answer in group:
                 _settle(answer, None, _failed(f"a defect stopped it, {type(defect).__name__}"))
             raise
@@ -93,11 +94,9 @@ class Writer:
             await self._connection.execute("BEGIN IMMEDIATE")
             outcomes = [await self._one(transaction) for transaction in group]
             await self._connection.execute("COMMIT")
-        except BaseException as error:
+        except sqlite3.Error as error:
             if self._connection.in_transaction:
                 await self._connection.execute("ROLLBACK")
-            if not isinstance(error, sqlite3.Error):
-                raise
             return [(None, _failed(str(error))) for _ in group]
         return outcomes
 
@@ -132,26 +131,36 @@ def _failed(words: str) -> StoreFailed:
     )
 
 
+def _unreadable(path: Path, error: sqlite3.Error) -> StoreUnreadable:
+    return StoreUnreadable(
+        "store_unreadable",
+        f"The run store {path} cannot be opened: {error}.",
+        hint="it was left as it is: put a backup back, or move it aside to begin anew",
+    )
+
+
 @asynccontextmanager
 async def open_writer(path: Path) -> AsyncIterator[Writer]:
     """The writer of an existing store; closed, with everything handed in committed, on the way out.
 
     Raises `StoreUnreadable` when the file cannot be opened for writing.
     """
-    # Never `rwc`: a store that is gone must not be replaced by an empty one.
-    connection = aiosqlite.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)
     try:
-        await connection
+        # Never `rwc`: a store that is gone must not be replaced by an empty one. Opened here and handed over,
+        # because aiosqlite's thread outlives a connection that it could not open.
+        opened = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+    connection = await aiosqlite.Connection(lambda: opened, iter_chunk_size=64)
+    try:
         for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             await connection.execute(f"PRAGMA {pragma}")
         connection.row_factory = sqlite3.Row
     except sqlite3.Error as error:
         await connection.close()
-        raise StoreUnreadable(
-            "store_unreadable",
-            f"The run store {path} cannot be opened: {error}.",
-            hint="it was left as it is: put a backup back, or move it aside to begin anew",
-        ) from error
+        raise _unreadable(path, error) from error
     writer = Writer(connection)
     try:
         yield writer

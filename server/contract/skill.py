@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
@@ -119,28 +119,27 @@ class Skill:
     instructions: str
 
 
-def admit_skill(body: bytes, *, folder: str, source: str) -> Skill:
-    """The skill that the bytes of a SKILL.md describe; `folder` is the name of the folder it lies in.
+def admit_skill(body: bytes, *, folder: str | None, source: str) -> Skill:
+    """The skill that the bytes of a SKILL.md describe.
 
+    `folder` is the name of the folder it lies in, None when it lies in none yet, as in an archive.
     Rules: the Agent Skills standard (name = folder name, six keys, texts only) and DECISIONS "Routine and
-    skills" for the four `metadata` keys. Raises `BadDocument`.
+    skills" for the four `metadata` keys. Raises one `BadDocument` that names every breach.
     """
     data, instructions = frontmatter(body, source=source)
-    header = admit(SkillHeader, data, source=source)
-    if header.name != folder:
-        raise BadDocument(
-            "name_is_not_folder",
-            f"{source}: `name` is {shown(header.name)}, but the folder is {shown(folder)}.",
-            hint="give the folder and the skill one name",
-        )
-    ours = {key: text for key, text in header.metadata.items() if key.startswith(OUR_PREFIX)}
-    metadata = admit(SkillMetadata, ours, source=f"{source} metadata")
-    if header.name in metadata.requires:
-        raise BadDocument(
-            "requires_itself",
-            f"{source}: `metadata.minion-requires` names the skill itself.",
-            hint=f"leave {header.name} out of it",
-        )
+    found: list[BadDocument] = []
+    header = _tried(SkillHeader, data, source, found)
+    metadata = _tried(SkillMetadata, _our_keys(data.get("metadata")), f"{source} metadata", found)
+    name = data.get("name")
+    if folder is not None and isinstance(name, str) and name != folder:
+        words = f"{source}: `name` is {shown(name)}, but the folder is {shown(folder)}."
+        found.append(BadDocument("name_is_not_folder", words, hint="give the folder and the skill one name"))
+    if metadata is not None and name in metadata.requires:
+        words = f"{source}: `metadata.minion-requires` names the skill itself."
+        found.append(BadDocument("requires_itself", words, hint=f"leave {name} out of it"))
+    if header is None or metadata is None or found:
+        said = " ".join(each.sentence for each in found)
+        raise BadDocument(found[0].code, said, hint="; ".join(dict.fromkeys(each.hint for each in found)))
     return Skill(
         name=header.name,
         description=header.description,
@@ -153,6 +152,24 @@ def admit_skill(body: bytes, *, folder: str, source: str) -> Skill:
         tools=metadata.tools,
         instructions=instructions,
     )
+
+
+_Part = TypeVar("_Part", SkillHeader, SkillMetadata)
+
+
+def _tried(model: type[_Part], data: object, source: str, found: list[BadDocument]) -> _Part | None:
+    """The admitted part, or None with its refusal put on the list."""
+    try:
+        return admit(model, data, source=source)
+    except BadDocument as refusal:
+        found.append(refusal)
+        return None
+
+
+def _our_keys(metadata: object) -> dict[str, str]:
+    """Our keys among what the header calls metadata; what is no text there, the header itself refuses."""
+    pairs = metadata.items() if isinstance(metadata, dict) else ()
+    return {key: text for key, text in pairs if key.startswith(OUR_PREFIX) and isinstance(text, str)}
 
 
 def admitted(skill: Skill) -> dict[str, Any]:

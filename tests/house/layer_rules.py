@@ -13,6 +13,8 @@ CLOCK_TYPE = "minion.clock.Clock"
 # What a minion may know of the contract: modules that load in milliseconds. The others need pydantic.
 PURE = frozenset(
     {"schedule", "cron", "run", "topology", "quota", "refusals", "digest", "redaction", "processes"}
+    | {"phrases", "phrase_clauses", "phrase_cursor", "phrase_days", "phrase_draft", "phrase_sum"}
+    | {"phrase_times", "phrase_words", "phrase_zones", "schedule_words"}
 )
 PURE_THIRD_PARTY = frozenset({"croniter"})
 
@@ -27,7 +29,13 @@ _MINION_ROOMS = (
     "minion.clock",
     "minion.config",
     "minion.secrets_file",
+    "minion.template_list",
+    "minion.skill_zip",
+    "minion.skill_archive",
+    "minion.skill_skeleton",
     "minion.skill_loader",
+    "minion.skill_install",
+    "minion.skill_inventory",
     "minion.admission",
     "minion.repositories",
     "minion.check",
@@ -59,9 +67,28 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.clock": (),
     "minion.config": (CONTRACT,),
     "minion.secrets_file": (CONTRACT,),
+    "minion.template_list": (CONTRACT,),
+    "minion.templates": (),
     "minion.repositories": (CONTRACT,),
     "minion.admission": (CONTRACT, "minion.store"),
-    "minion.skill_loader": (CONTRACT, "minion.config", "minion.admission"),
+    "minion.skill_zip": (),
+    "minion.skill_archive": (CONTRACT, "minion.skill_zip"),
+    "minion.skill_skeleton": (),
+    "minion.skill_loader": (CONTRACT, "minion.config", "minion.admission", "minion.skill_archive"),
+    "minion.skill_install": (
+        CONTRACT,
+        "minion.config",
+        "minion.admission",
+        "minion.skill_archive",
+        "minion.skill_loader",
+    ),
+    "minion.skill_inventory": (
+        CONTRACT,
+        "minion.config",
+        "minion.admission",
+        "minion.skill_loader",
+        "minion.store",
+    ),
     "minion.check": (CONTRACT,),
     "minion.sandbox": (CONTRACT, "minion.sandbox"),
     "minion.store": (CONTRACT, "minion.wire", "minion.store", CLOCK_TYPE),

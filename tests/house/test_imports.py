@@ -86,7 +86,7 @@ def test_the_sandboxed_tool_host_loads_nothing_of_the_house(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["runs"], ["runs", "--json"], ["routine", "list"]], ids=" ".join
+    "arguments", [["--help"], ["runs"], ["runs", "--json"], ["routine", "list"], ["skill", "list"]], ids=" ".join
 )
 def test_a_command_that_only_shows_something_loads_no_heavy_library(arguments: list[str], tmp_path: Path) -> None:
     begun = child(PREAMBLE + "from minion.cli import main; sys.argv[1:] = ['init']; main()", home=tmp_path)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -47,7 +50,9 @@ def make_order(
     number: int = 1, *, routine: str = "morning-report", pipeline: Sequence[str] = (), key: str | None = None
 ) -> Order:
     """The order of the numbered run of a routine; with no pipeline it is a plain prompt."""
-    skills = tuple(OrderedSkill(name, f"LLM-{name.upper()}", "/s", "sha256:0", None, pinned=True) for name in pipeline)
+    skills = tuple(
+        OrderedSkill(name, f"LLM-{name.upper()}", "/s", "sha256:0", None, pinned=True) for name in pipeline
+    )
     run_id = numbered_id("run_", number)
     return Order(
         run_id=run_id,
@@ -64,7 +69,9 @@ def make_order(
         blocks=canonical_blocks(PROCESS, [skill.code for skill in skills]),
         block_names={code: f"Block {code[-2:]}" for code in CODES},
         skills=skills,
-        report_skill=OrderedSkill("execution-report", "LLM-EXECUTION-REPORT", "/s", "sha256:0", None, pinned=True),
+        report_skill=OrderedSkill(
+            "execution-report", "LLM-EXECUTION-REPORT", "/s", "sha256:0", None, pinned=True
+        ),
         repositories=(OrderedRepository("shop", "/srv/shop", None, local=True),),
         limits=Limits(),
         sandbox="none",
@@ -76,6 +83,10 @@ def make_order(
         secrets_file="/nowhere/secrets.json",
         search_path="/usr/bin:/bin",
     )
+
+
+def _skill(name: str) -> OrderedSkill:
+    return OrderedSkill(name, f"LLM-{name.upper()}", "/s", "sha256:0", None, pinned=True)
 
 
 class Teller:
@@ -136,7 +147,14 @@ class Teller:
         self._effects += 1
         effect_id = numbered_id("eff_", self._number * 100 + self._effects)
         key = hashlib.sha256(effect_id.encode()).hexdigest()
-        told = {"id": effect_id, "key": key, "ordinal": self._effects, "kind": kind, "target": target, "title": None}
+        told = {
+            "id": effect_id,
+            "key": key,
+            "ordinal": self._effects,
+            "kind": kind,
+            "target": target,
+            "title": None,
+        }
         self.tell("effect.staged", **told, digest="sha256:0", bytes=5, state=state, detail=None)
         return effect_id
 
@@ -157,7 +175,9 @@ class Teller:
 
     def report(self, outcome: str = "success", summary: str = "All done.", details: Any = "") -> Teller:
         """The execution report."""
-        return self.tell("report", outcome=outcome, summary=summary, details=details, note=None, filed_by="session")
+        return self.tell(
+            "report", outcome=outcome, summary=summary, details=details, note=None, filed_by="session"
+        )
 
     def beginning(self) -> Teller:
         """The two rigid blocks before the session, and the session opened."""
@@ -171,7 +191,13 @@ class Teller:
         return self.block(CODES[3], "SCR-PUSH-BRANCH")
 
     def _said(self, code: str, kind: str) -> dict[str, Any]:
-        return {"number": self._steps, "code": code, "kind": kind, "agent": "tester", "digest_in": digest_of(None)}
+        return {
+            "number": self._steps,
+            "code": code,
+            "kind": kind,
+            "agent": "tester",
+            "digest_in": digest_of(None),
+        }
 
 
 @asynccontextmanager
@@ -199,7 +225,8 @@ async def start(writer: Writer, order: Order) -> None:
 
     async def open_it(db: Any) -> None:
         await open_run(db, order, folder=order.run_dir, lock={"engine": order.engine}, now=NOW)
-        for before, after in (("draft", "validated"), ("validated", "queued"), ("queued", "running")):
+        path: tuple[RunState, ...] = ("draft", "validated", "queued", "running")
+        for before, after in pairwise(path):
             await move(db, order.run_id, before, after, now=NOW)
 
     await writer.transact(open_it)
@@ -208,8 +235,11 @@ async def start(writer: Writer, order: Order) -> None:
 async def take(writer: Writer, told: Teller, events: Iterable[Event] | None = None) -> list[bool]:
     """Have the store take the events (all told so far), each in a transaction of its own."""
     chosen = list(told.events if events is None else events)
-    takers = [writer.transact(lambda db, event=event: take_event(db, told.run_id, event)) for event in chosen]
-    return list(await asyncio.gather(*takers))
+
+    def taker(event: Event) -> Awaitable[bool]:
+        return writer.transact(lambda db: take_event(db, told.run_id, event))
+
+    return list(await asyncio.gather(*(taker(event) for event in chosen)))
 
 
 async def perform(
@@ -230,6 +260,20 @@ def keep_plain_runs(folder: Path, *numbers: int) -> list[str]:
         return [numbered_id("run_", number) for number in numbers]
 
     return with_store(folder, story)
+
+
+@cache
+def _three_runs() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        keep_plain_runs(Path(folder), 1, 2, 3)
+        return (Path(folder) / "minion.db").read_bytes()
+
+
+def put_three_runs(folder: Path) -> Path:
+    """A store of the plain runs 1, 2 and 3 as an owner left it, made once and copied; its path."""
+    path = folder / "minion.db"
+    path.write_bytes(_three_runs())
+    return path
 
 
 @contextmanager

@@ -16,7 +16,16 @@ from typing import Any
 import pytest
 
 from minion.app import initialise
-from minion.config import Config, Home, held, home_at, load_config, machine_zone, passed_environment, write_private
+from minion.config import (
+    Config,
+    Home,
+    held,
+    home_at,
+    load_config,
+    machine_zone,
+    passed_environment,
+    write_private,
+)
 from server.contract.refusals import BadDocument, NotFound, Refusal, Refused
 
 # A process that owns a home until it is told to go on, or is ended.
@@ -132,7 +141,15 @@ def test_the_home_is_the_one_that_is_said_else_the_environment_s_else_the_platfo
 
 def test_everything_of_a_home_lies_inside_it(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    places = [home.config_file, home.store, home.routines, home.skills, home.runs, home.outbox, home.secrets_file]
+    places = [
+        home.config_file,
+        home.store,
+        home.routines,
+        home.skills,
+        home.runs,
+        home.outbox,
+        home.secrets_file,
+    ]
     assert {place.parent for place in places} == {tmp_path}
     assert len(set(places)) == 7
 
@@ -178,7 +195,12 @@ def test_what_the_file_does_not_say_has_its_default(tmp_path: Path) -> None:
 
 
 def test_a_file_may_change_every_default(tmp_path: Path) -> None:
-    more: dict[str, Any] = {"engine": "messages", "timezone": "Asia/Tokyo", "keep_runs": 5, "repositories": ["/srv/a"]}
+    more: dict[str, Any] = {
+        "engine": "messages",
+        "timezone": "Asia/Tokyo",
+        "keep_runs": 5,
+        "repositories": ["/srv/a"],
+    }
     config = loaded(tmp_path, GOOD | more)
     assert (config.engine, config.timezone, config.keep_runs, config.repositories) == (
         "messages",
@@ -254,7 +276,8 @@ def test_a_private_file_that_cannot_be_written_leaves_no_draft(tmp_path: Path) -
 
 
 def test_a_private_file_is_utf_8_whatever_the_machine_s_language(tmp_path: Path) -> None:
-    script = "import sys, pathlib; from minion.config import write_private as w; w(pathlib.Path(sys.argv[1]), '\\u20ac')"
+    script = "import sys; from pathlib import Path; from minion.config import write_private\n"
+    script += "write_private(Path(sys.argv[1]), '\\u20ac')"
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", script, tmp_path / "f"], env=plain, check=True, timeout=20)
     assert (tmp_path / "f").read_bytes() == "€".encode()
@@ -287,8 +310,10 @@ def test_only_what_git_needs_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_refusals_of_the_home_all_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(Refusal) as caught, held(Home(tmp_path / "a" / "b"), "a test"), held(
-        Home(tmp_path / "a" / "b"), "twice"
+    with (
+        pytest.raises(Refusal) as caught,
+        held(Home(tmp_path / "a" / "b"), "a test"),
+        held(Home(tmp_path / "a" / "b"), "twice"),
     ):
         raise AssertionError("two owners at once")
     assert caught.value.hint == "wait for it, or stop it"

@@ -1,5 +1,6 @@
 """What can be read back of runs, and how a log that was tampered with is found out."""
 
+# ruff: noqa: S608 - the names in these statements are the tests' own
 from __future__ import annotations
 
 import asyncio
@@ -27,6 +28,7 @@ from tests.minion.stored_runs import (
     numbered_id,
     open_store,
     perform,
+    put_three_runs,
     rows,
     start,
     take,
@@ -82,7 +84,9 @@ def test_a_run_is_found_by_id_by_its_beginning_and_by_its_routine(tmp_path: Path
     keep_three(tmp_path)
     three = numbered_id("run_", 3)
     assert [found(tmp_path, text) for text in (RUN, "morning-report", "morning-report@last")] == [RUN] * 3
-    assert [found(tmp_path, text) for text in (three, "triage", "triage@last", "last", "@last"[1:])] == [three] * 5
+    assert [found(tmp_path, text) for text in (three, "triage", "triage@last", "last", "@last"[1:])] == [
+        three
+    ] * 5
 
 
 def test_a_beginning_that_fits_one_run_is_enough(tmp_path: Path) -> None:
@@ -131,7 +135,11 @@ def test_a_whole_run_is_the_contract_s_report_of_it(tmp_path: Path) -> None:
     assert [effect["target"] for effect in run["effects"]] == ["slack"]
     assert run["checks"] == [{"kind": "file", "expected": "*.md", "state": "passed", "detail": "a.md"}]
     assert [gap["requested_code"] for gap in run["gaps"]] == ["LLM-X"]
-    assert (run["usage"], run["lock"], run["first_difference"]) == ({"wall_ms": 12}, {"engine": "script"}, None)
+    assert (run["usage"], run["lock"], run["first_difference"]) == (
+        {"wall_ms": 12},
+        {"engine": "script"},
+        None,
+    )
     assert run["topology"] == run["canonical"]
     assert json.loads(json.dumps(run)) == run
 
@@ -144,7 +152,12 @@ def test_a_run_under_way_can_be_read_whole(tmp_path: Path) -> None:
     with_store(tmp_path, story)
     with looking(tmp_path) as db:
         run = whole_run(db, RUN)
-    assert (run["state"], run["verdict"], run["fingerprint"], run["topology"]) == ("running", "running", None, [])
+    assert (run["state"], run["verdict"], run["fingerprint"], run["topology"]) == (
+        "running",
+        "running",
+        None,
+        [],
+    )
     assert [block["state"] for block in run["blocks"]] == ["completed", "completed", "running"]
     admit(RunReport, run, source="run")
 
@@ -175,7 +188,7 @@ def broken(folder: Path, run_id: str | None = None) -> list[tuple[str, int]]:
 
 
 def test_an_untouched_log_is_intact(tmp_path: Path) -> None:
-    keep_plain_runs(tmp_path, 1, 2)
+    put_three_runs(tmp_path)
     assert (broken(tmp_path), broken(tmp_path, RUN)) == ([], [])
 
 
@@ -191,10 +204,7 @@ def swapped(table: str) -> list[str]:
 
 def cut(table: str, rows_: int) -> str:
     """A statement that deletes the last rows of a run."""
-    return (
-        f"DELETE FROM {table} {OF_RUN} AND ordinal >"
-        f" (SELECT max(ordinal) - {rows_} FROM {table} {OF_RUN})"
-    )
+    return f"DELETE FROM {table} {OF_RUN} AND ordinal > (SELECT max(ordinal) - {rows_} FROM {table} {OF_RUN})"
 
 
 ATTACKS: dict[str, tuple[list[str], list[tuple[str, int]]]] = {
@@ -226,7 +236,10 @@ ATTACKS: dict[str, tuple[list[str], list[tuple[str, int]]]] = {
         [f"DELETE FROM step_logs {OF_RUN}"],
         [(f"{RUN} steps against its seal", 0)],
     ),
-    "a verdict made better": ([f"UPDATE runs SET verdict = 'ok' WHERE id = '{RUN}'"], [(f"{RUN} against its seal", 0)]),
+    "a verdict made better": (
+        [f"UPDATE runs SET verdict = 'ok' WHERE id = '{RUN}'"],
+        [(f"{RUN} against its seal", 0)],
+    ),
     "an end denied": (
         [f"UPDATE runs SET state = 'cancelled' WHERE id = '{RUN}'"],
         [(f"{RUN} against its seal", 0)],
@@ -253,10 +266,7 @@ ATTACKS: dict[str, tuple[list[str], list[tuple[str, int]]]] = {
         [(f"{numbered_id('run_', 3)} has no seal", 0)],
     ),
     "a whole run gone": (
-        [
-            f"DELETE FROM {table} {OF_RUN}"
-            for table in ("events", "step_logs", "block_runs", "sessions")
-        ]
+        [f"DELETE FROM {table} {OF_RUN}" for table in ("events", "step_logs", "block_runs", "sessions")]
         + [f"DELETE FROM runs WHERE id = '{RUN}'"],
         [(f"{RUN} is gone", 0)],
     ),
@@ -266,7 +276,7 @@ ATTACKS: dict[str, tuple[list[str], list[tuple[str, int]]]] = {
 @pytest.mark.promise("STO-3")
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_log_that_was_tampered_with_is_found_out(tmp_path: Path, attack: str) -> None:
-    keep_plain_runs(tmp_path, 1, 2, 3)
+    put_three_runs(tmp_path)
     statements, where = ATTACKS[attack]
     tamper(tmp_path, *statements)
     assert broken(tmp_path) == where
@@ -282,19 +292,22 @@ def test_a_log_rewritten_with_fitting_hashes_does_not_fit_its_seal(tmp_path: Pat
                "ended_at", "cost", "digest_in", "digest_out")  # fmt: skip
     with looking(tmp_path) as db:
         row = dict(db.execute(last).fetchone())
-        before = db.execute("SELECT hash FROM step_logs WHERE ordinal = ?", (row["ordinal"] - 1,)).fetchone()[0]
+        before = db.execute("SELECT hash FROM step_logs WHERE ordinal = ?", (row["ordinal"] - 1,)).fetchone()[
+            0
+        ]
     row["state"] = "failed"
     body = json.dumps([row[name] for name in columns], separators=(",", ":"), ensure_ascii=False)
     forged = hashlib.sha256(f"{before}\n{body}".encode()).hexdigest()
-    tamper(tmp_path, f"UPDATE step_logs SET state = 'failed', hash = '{forged}' WHERE ordinal = {row['ordinal']}")
+    tamper(
+        tmp_path, f"UPDATE step_logs SET state = 'failed', hash = '{forged}' WHERE ordinal = {row['ordinal']}"
+    )
     assert broken(tmp_path) == [(f"{RUN} steps against its seal", 4)]
 
 
 @pytest.mark.promise("STO-3")
 @pytest.mark.parametrize("table", ["events", "step_logs"])
 def test_every_byte_of_every_row_is_under_the_chain(tmp_path: Path, table: str) -> None:
-    keep_plain_runs(tmp_path, 1)
-    connection = sqlite3.connect(tmp_path / "minion.db", isolation_level=None)
+    connection = sqlite3.connect(put_three_runs(tmp_path), isolation_level=None)
     try:
         connection.execute(f"DROP TRIGGER {table}_stand")
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()]
@@ -303,7 +316,7 @@ def test_every_byte_of_every_row_is_under_the_chain(tmp_path: Path, table: str) 
             connection.execute("BEGIN")
             connection.row_factory = sqlite3.Row
             changed = f"CASE WHEN {column} IS NULL THEN '99' ELSE {column} || '99' END"
-            connection.execute(f"UPDATE {table} SET {column} = {changed} WHERE ordinal = 3")
+            connection.execute(f"UPDATE {table} SET {column} = {changed} {OF_RUN} AND ordinal = 3")
             if not breaches(connection):
                 free.append(column)
             connection.execute("ROLLBACK")

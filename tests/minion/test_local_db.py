@@ -1,5 +1,6 @@
 """The store's file: made whole, refused rather than replaced, read by others while it is written."""
 
+# ruff: noqa: S608 - the names in these statements are the tests' own
 from __future__ import annotations
 
 import asyncio
@@ -16,7 +17,7 @@ from minion.config import Home
 from minion.store.local_db import SCHEMA_VERSION, create, examine, read_only
 from minion.store.run_history import list_runs
 from server.contract.refusals import NotFound, StoreUnreadable
-from tests.minion.stored_runs import MINION_ID, keep_plain_runs, numbered_id
+from tests.minion.stored_runs import MINION_ID, numbered_id, put_three_runs
 
 OTHER_ID = "00000000-0000-4000-8000-000000000000"
 
@@ -43,6 +44,18 @@ def half_overwritten(path: Path) -> None:
     path.write_bytes(b"\0" * 4096 + body[4096:])
 
 
+def of_another_program(path: Path) -> None:
+    """Some other database stands in its place."""
+    path.unlink()
+    with_plain(path, "CREATE TABLE notes (text TEXT)")
+
+
+def a_folder(path: Path) -> None:
+    """A folder stands in its place."""
+    path.unlink()
+    path.mkdir()
+
+
 # How a good store of three runs is spoilt, and how the refusal is called then.
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "garbage": (lambda path: path.write_bytes(b"not a database, just words\n" * 400), "store_unreadable"),
@@ -57,7 +70,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
         "store_newer",
     ),
     "another program's database": (
-        lambda path: (path.unlink(), with_plain(path, "CREATE TABLE notes (text TEXT)")),
+        of_another_program,
         "store_unreadable",
     ),
     "another application's mark": (
@@ -70,7 +83,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no minion's name": (lambda path: with_plain(path, "DELETE FROM meta"), "store_of_another"),
     "no meta table": (lambda path: with_plain(path, "DROP TABLE meta"), "store_unreadable"),
-    "a folder in its place": (lambda path: (path.unlink(), path.mkdir()), "store_unreadable"),
+    "a folder in its place": (a_folder, "store_unreadable"),
 }
 
 
@@ -82,8 +95,7 @@ def content(path: Path) -> bytes | None:
 @pytest.mark.promise("STO-2")
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_store_that_cannot_be_read_is_refused_and_kept_byte_for_byte(tmp_path: Path, how: str) -> None:
-    keep_plain_runs(tmp_path, 1, 2, 3)
-    path = tmp_path / "minion.db"
+    path = put_three_runs(tmp_path)
     spoil, code = SPOILT[how]
     spoil(path)
     before = content(path)
@@ -100,7 +112,7 @@ def test_a_store_that_cannot_be_read_is_refused_and_kept_byte_for_byte(tmp_path:
 def test_a_home_is_not_opened_over_a_store_that_cannot_be_read(tmp_path: Path, how: str) -> None:
     home = Home(tmp_path)
     config = initialise(home, name="tester", timezone="UTC")
-    keep_plain_runs(tmp_path, 1)
+    put_three_runs(tmp_path)
     with_plain(home.store, f"UPDATE meta SET value = '{config.minion_id}'")
     SPOILT[how][0](home.store)
     before = content(home.store)
@@ -116,10 +128,11 @@ def test_a_home_is_not_opened_over_a_store_that_cannot_be_read(tmp_path: Path, h
 
 
 @pytest.mark.promise("STO-2")
-@pytest.mark.parametrize("how", [how for how in SPOILT if not how.endswith(("store", "name", "missing page"))])
+@pytest.mark.parametrize(
+    "how", [how for how in SPOILT if not how.endswith(("store", "name", "missing page"))]
+)
 def test_a_reader_refuses_what_it_cannot_read_and_leaves_it(tmp_path: Path, how: str) -> None:
-    keep_plain_runs(tmp_path, 1)
-    path = tmp_path / "minion.db"
+    path = put_three_runs(tmp_path)
     SPOILT[how][0](path)
     before = content(path)
     with pytest.raises(StoreUnreadable) as caught, read_only(path) as db:
@@ -130,8 +143,7 @@ def test_a_reader_refuses_what_it_cannot_read_and_leaves_it(tmp_path: Path, how:
 
 @pytest.mark.promise("STO-2")
 def test_damage_that_shows_only_on_reading_is_refused_too(tmp_path: Path) -> None:
-    keep_plain_runs(tmp_path, *range(1, 40))
-    path = tmp_path / "minion.db"
+    path = put_three_runs(tmp_path)
     body = bytearray(path.read_bytes())
     body[8 * 4096 : -4096] = b"\xff" * (len(body) - 9 * 4096)
     path.write_bytes(body)
@@ -146,7 +158,10 @@ def test_a_store_that_is_gone_although_runs_were_kept_is_missed(tmp_path: Path) 
     (runs / numbered_id("run_", 1)).mkdir(parents=True)
     with pytest.raises(StoreUnreadable) as caught:
         examine(tmp_path / "minion.db", minion_id=MINION_ID, runs_dir=runs)
-    assert (caught.value.code, "gone although runs were kept" in caught.value.sentence) == ("store_missing", True)
+    assert (caught.value.code, "gone although runs were kept" in caught.value.sentence) == (
+        "store_missing",
+        True,
+    )
     assert not (tmp_path / "minion.db").exists()
 
 
@@ -171,8 +186,7 @@ def test_a_new_store_is_private_whole_and_alone_in_its_folder(tmp_path: Path) ->
 
 @pytest.mark.promise("STO-2")
 def test_a_store_is_never_made_over_another_one(tmp_path: Path) -> None:
-    keep_plain_runs(tmp_path, 1)
-    path = tmp_path / "minion.db"
+    path = put_three_runs(tmp_path)
     before = path.read_bytes()
     with pytest.raises(StoreUnreadable) as caught:
         create(path, MINION_ID)
@@ -188,13 +202,13 @@ def test_a_store_cannot_be_made_in_a_folder_that_is_not_there(tmp_path: Path) ->
 
 
 def test_a_reader_works_when_nobody_writes_and_cannot_write(tmp_path: Path) -> None:
-    keep_plain_runs(tmp_path, 1, 2)
+    put_three_runs(tmp_path)
     with read_only(tmp_path / "minion.db") as db:
-        assert len(list_runs(db)) == 2
+        assert len(list_runs(db)) == 3
     with pytest.raises(StoreUnreadable, match="readonly"), read_only(tmp_path / "minion.db") as db:
         db.execute("DELETE FROM runs")
     with read_only(tmp_path / "minion.db") as db:
-        assert len(list_runs(db)) == 2
+        assert len(list_runs(db)) == 3
 
 
 def test_a_reader_of_no_store_is_told_to_begin(tmp_path: Path) -> None:

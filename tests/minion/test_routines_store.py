@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from minion.store.routines import KeptRoutine, find_routine, keep_routine, last_run_of, list_routines, remove_routine
+from minion.store.routines import (
+    KeptRoutine,
+    find_routine,
+    keep_routine,
+    last_run_of,
+    list_routines,
+    remove_routine,
+)
 from minion.store.writer import Writer
 from server.contract.digest import is_id
 from server.contract.refusals import BadUse, NotFound, Refusal, Refused
@@ -26,7 +33,9 @@ from tests.minion.stored_runs import (
 )
 
 
-def document(name: str = "triage", content: str = "Look at the alerts", id_: str | None = None) -> dict[str, Any]:
+def document(
+    name: str = "triage", content: str = "Look at the alerts", id_: str | None = None
+) -> dict[str, Any]:
     """An admitted routine, as far as the store looks at it."""
     return {"name": name, "id": id_, "minion_id": None, "content": content}
 
@@ -71,7 +80,11 @@ def test_a_routine_keeps_the_id_it_was_given(tmp_path: Path) -> None:
 def test_the_same_content_again_changes_nothing(tmp_path: Path) -> None:
     async def story(writer: Writer) -> list[KeptRoutine]:
         first = await keep(writer, document())
-        return [first, await keep(writer, document(), now=LATER), await keep(writer, first.document, now=LATER)]
+        return [
+            first,
+            await keep(writer, document(), now=LATER),
+            await keep(writer, first.document, now=LATER),
+        ]
 
     first, second, third = with_store(tmp_path, story)
     assert first == second == third
@@ -194,4 +207,9 @@ def test_the_last_run_of_a_routine_is_its_newest(tmp_path: Path) -> None:
     with looking(tmp_path) as db:
         last = last_run_of(db, "triage")
         assert last_run_of(db, "nobody") is None
-    assert last == {"id": numbered_id("run_", 1), "verdict": "unchecked", "created_at": NOW, "ended_at": LATER}
+    assert last == {
+        "id": numbered_id("run_", 1),
+        "verdict": "unchecked",
+        "created_at": NOW,
+        "ended_at": LATER,
+    }

@@ -1,20 +1,17 @@
 """How a run ends in the store: what was open is closed, what is claimed is weighed, what is old goes."""
 
+# ruff: noqa: S608 - the names in these statements are the tests' own
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from minion.store.routines import keep_routine
-from minion.store.run_end import KEPT_RUNS, end_run, prune
+from minion.store.run_end import end_run, prune
 from minion.store.run_history import breaches
-from minion.store.run_log import chain_heads, open_run
 from minion.store.writer import Writer
 from server.contract.refusals import IllegalMove
 from server.contract.run import RunState
@@ -29,8 +26,6 @@ from tests.minion.stored_runs import (
     numbered_id,
     perform,
     rows,
-    start,
-    take,
     with_store,
 )
 
@@ -126,7 +121,12 @@ def test_a_refused_effect_was_not_delivered(tmp_path: Path) -> None:
 @pytest.mark.promise("RUN-8")
 def test_an_interrupted_run_keeps_the_steps_it_began(tmp_path: Path) -> None:
     teller = Teller().beginning().begin_step("LLM-EXECUTE-PROMPT")
-    assert ended(tmp_path, teller, "interrupted", why="killed") == ("interrupted", "unknown", "none", "unknown")
+    assert ended(tmp_path, teller, "interrupted", why="killed") == (
+        "interrupted",
+        "unknown",
+        "none",
+        "unknown",
+    )
     steps = rows(tmp_path, "SELECT number, code, state, started_at, ended_at FROM step_logs ORDER BY ordinal")
     assert steps[2] == (3, "LLM-EXECUTE-PROMPT", "interrupted", NOW, LATER)
     assert rows(tmp_path, "SELECT state, ended_at FROM block_runs WHERE code = ?", CODES[2]) == [
@@ -166,8 +166,11 @@ def test_an_unknown_effect_makes_the_run_unknown_however_it_ended(tmp_path: Path
         ("interrupted", "Interrupted after 2 completed steps: why."),
     ],
 )
-def test_a_report_nobody_made_is_filed_with_what_is_known(tmp_path: Path, end: RunState, summary: str) -> None:
-    ended(tmp_path, Teller().beginning().begin_step("LLM-EXECUTE-PROMPT"), end, why="why")
+def test_a_report_nobody_made_is_filed_with_what_is_known(
+    tmp_path: Path, end: RunState, summary: str
+) -> None:
+    teller = Teller().beginning().step("SCR-LOOK", kind="tool_call").begin_step("LLM-EXECUTE-PROMPT")
+    ended(tmp_path, teller, end, why="why")
     assert rows(tmp_path, "SELECT outcome, summary, why FROM runs") == [("unknown", summary, "why")]
     (report,) = rows(tmp_path, "SELECT seq, data FROM events WHERE type = 'report'")
     assert report[0] is None
@@ -256,7 +259,8 @@ def test_the_seal_says_what_the_run_said_last(tmp_path: Path) -> None:
         for table in ("events", "step_logs")
     ]
     assert json.loads(body) == {
-        "state": "completed", "outcome": "success", "verdict": "unchecked", "events": heads[0], "steps": heads[1],
+        "state": "completed", "outcome": "success", "verdict": "unchecked",
+        "events": heads[0], "steps": heads[1],
     }  # fmt: skip
 
 
@@ -264,7 +268,9 @@ DOCUMENT = {"name": "morning-report", "id": ROUTINE_ID, "minion_id": None, "cont
 
 
 @pytest.mark.parametrize(("effect", "since"), [("delivered", NOW), ("accepted", NOW), ("failed", None)])
-def test_the_last_delivery_is_remembered_by_the_routine(tmp_path: Path, effect: str, since: str | None) -> None:
+def test_the_last_delivery_is_remembered_by_the_routine(
+    tmp_path: Path, effect: str, since: str | None
+) -> None:
     async def story(writer: Writer) -> None:
         await writer.transact(lambda db: keep_routine(db, DOCUMENT, source="f", replace=False, now=NOW))
         await perform(writer, make_order(), Teller().plain().perform(effect))
@@ -283,126 +289,3 @@ def test_the_last_delivery_never_goes_back(tmp_path: Path) -> None:
 
     with_store(tmp_path, story)
     assert rows(tmp_path, "SELECT last_delivered_at FROM routines") == [(LATER,)]
-
-
-@pytest.mark.promise("STO-1")
-def test_the_newest_ended_runs_are_kept_and_the_unfinished_never_go(tmp_path: Path) -> None:
-    async def story(writer: Writer) -> list[str]:
-        await start(writer, make_order(1))
-        await take(writer, Teller(1).beginning())
-        for number in (2, 3, 4, 5):
-            await perform(writer, make_order(number), Teller(number).plain().perform("accepted"))
-        await start(writer, make_order(6))
-        return await writer.transact(lambda db: prune(db, keep=2, now=LATER))
-
-    folders = with_store(tmp_path, story)
-    assert sorted(folders) == [f"/nowhere/{numbered_id('run_', number)}" for number in (2, 3)]
-    left = [numbered_id("run_", number) for number in (1, 4, 5, 6)]
-    assert rows(tmp_path, "SELECT id FROM runs ORDER BY ordinal") == [(run,) for run in left]
-    for table in ("events", "step_logs", "block_runs", "sessions", "effects"):
-        found = {run for (run,) in rows(tmp_path, f"SELECT run_id FROM {table}")}
-        assert found <= set(left), table
-    with looking(tmp_path) as db:
-        assert breaches(db) == []
-
-
-@pytest.mark.promise("STO-1")
-def test_the_tombstone_of_a_pruned_run_keeps_its_heads_for_ever(tmp_path: Path) -> None:
-    async def story(writer: Writer) -> dict[str, str]:
-        await perform(writer, make_order(), Teller().plain())
-        heads = await writer.transact(lambda db: chain_heads(db, RUN))
-        await writer.transact(lambda db: prune(db, keep=0, now=LATER))
-        assert await writer.transact(lambda db: prune(db, keep=0, now=LATER)) == []
-        return heads
-
-    heads = with_store(tmp_path, story)
-    ((body,),) = rows(tmp_path, "SELECT body FROM home_chain WHERE kind = 'tombstone' AND ref = ?", RUN)
-    assert json.loads(body) == {
-        "routine": "morning-report", "ended_at": LATER, "verdict": "unchecked", "pruned_at": LATER, **heads,
-    }  # fmt: skip
-
-
-ENDS: list[RunState] = ["completed", "failed", "cancelled", "timed_out", "interrupted"]
-DEEDS = st.lists(
-    st.one_of(
-        st.just(("begin", 0)),
-        st.tuples(st.just("end"), st.integers(0, 5)),
-        st.tuples(st.just("prune"), st.integers(0, 3)),
-    ),
-    max_size=14,
-)
-
-
-class Ledger:
-    """What should be in the store after each deed: runs under way, kept ones and pruned ones."""
-
-    def __init__(self, writer: Writer) -> None:
-        self.writer = writer
-        self.open: list[int] = []
-        self.kept: list[int] = []
-        self.pruned: set[int] = set()
-        self.begun = 0
-
-    async def do(self, deed: str, number: int) -> None:
-        """One deed, and the same on paper."""
-        if deed == "begin":
-            self.begun += 1
-            self.open.append(self.begun)
-            await start(self.writer, make_order(self.begun))
-        elif deed == "end" and self.open:
-            ended = self.open.pop(number % len(self.open))
-            self.kept.append(ended)
-            end = ENDS[ended % len(ENDS)]
-            run = numbered_id("run_", ended)
-            await self.writer.transact(lambda db: end_run(db, run, end, now=LATER))
-        elif deed == "prune":
-            newest_first = sorted(self.kept, reverse=True)
-            self.kept = sorted(newest_first[:number])
-            gone = await self.writer.transact(lambda db: prune(db, keep=number, now=LATER))
-            assert sorted(gone) == sorted(f"/nowhere/{numbered_id('run_', n)}" for n in newest_first[number:])
-            self.pruned |= set(newest_first[number:])
-
-
-@pytest.mark.promise("STO-1")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(deeds=DEEDS)
-def test_what_began_what_is_kept_and_what_was_pruned_always_adds_up(
-    tmp_path_factory: pytest.TempPathFactory, deeds: list[tuple[str, int]]
-) -> None:
-    folder = tmp_path_factory.mktemp("store")
-
-    async def story(writer: Writer) -> Ledger:
-        ledger = Ledger(writer)
-        for deed, number in deeds:
-            await ledger.do(deed, number)
-        return ledger
-
-    ledger = with_store(folder, story)
-    kept = {numbered_id("run_", number) for number in (*ledger.open, *ledger.kept)}
-    assert {run for (run,) in rows(folder, "SELECT id FROM runs")} == kept
-    sealed = "SELECT ref FROM home_chain WHERE kind = ? ORDER BY ref"
-    stones = [numbered_id("run_", number) for number in sorted(ledger.pruned)]
-    seals = [numbered_id("run_", number) for number in sorted(ledger.pruned | set(ledger.kept))]
-    assert rows(folder, sealed, "tombstone") == [(run,) for run in stones]
-    assert rows(folder, sealed, "run") == [(run,) for run in seals]
-    with looking(folder) as db:
-        assert breaches(db) == []
-
-
-@pytest.mark.promise("STO-1")
-def test_two_hundred_runs_are_kept_and_the_next_one_takes_the_oldest_away(tmp_path: Path) -> None:
-    async def live_short(db: Any, number: int) -> None:
-        order = make_order(number)
-        await open_run(db, order, folder=order.run_dir, lock={}, now=NOW)
-        await end_run(db, order.run_id, "failed", now=LATER, why="refused at once")
-
-    async def story(writer: Writer) -> list[str]:
-        await start(writer, make_order(1000))
-        await asyncio.gather(*(writer.transact(lambda db, n=n: live_short(db, n)) for n in range(1, 202)))
-        return await writer.transact(lambda db: prune(db, keep=KEPT_RUNS, now=LATER))
-
-    assert with_store(tmp_path, story) == [f"/nowhere/{RUN}"]
-    kept = [numbered_id("run_", number) for number in (1000, *range(2, 202))]
-    assert rows(tmp_path, "SELECT id FROM runs ORDER BY ordinal") == [(run,) for run in kept]
-    with looking(tmp_path) as db:
-        assert breaches(db) == []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from minion.skill_loader import (
 )
 from server.contract.refusals import NotFound, Refused
 
-BUNDLED = ["execution-report", "send-to-slack", "write-daily-report"]
+BUNDLED = sorted(pinned_digests())
 
 
 def own_skill(tmp_path: Path, name: str = "greet") -> Path:
@@ -63,7 +63,10 @@ def test_a_folder_without_a_skill_file_is_no_skill(tmp_path: Path) -> None:
     (tmp_path / "skills" / "README.md").write_text("hello")
     with pytest.raises(NotFound) as caught:
         load(tmp_path, "notes")
-    assert (caught.value.code, str(tmp_path / "skills" / "notes") in caught.value.hint) == ("no_such_skill", True)
+    assert (caught.value.code, str(tmp_path / "skills" / "notes") in caught.value.hint) == (
+        "no_such_skill",
+        True,
+    )
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../skills/greet", "/etc", "greet/scripts", "Greet"])
@@ -75,7 +78,9 @@ def test_a_name_cannot_reach_anything_but_a_skill(tmp_path: Path, name: str) -> 
 
 @pytest.mark.promise("ENV-6")
 @pytest.mark.parametrize("asked", ["send-to-slack", "execution-report", "greet"])
-def test_a_skill_named_like_a_bundled_one_is_refused_whichever_is_asked_for(tmp_path: Path, asked: str) -> None:
+def test_a_skill_named_like_a_bundled_one_is_refused_whichever_is_asked_for(
+    tmp_path: Path, asked: str
+) -> None:
     own_skill(tmp_path)
     own_skill(tmp_path, "send-to-slack")
     found = refusal(tmp_path, asked)
@@ -179,8 +184,12 @@ def plant_linked_header(folder: Path, outside: Path) -> None:
 
 
 @pytest.mark.promise("ENV-1")
-@pytest.mark.parametrize("plant", [plant_link, plant_folder_link, plant_dangling_link, plant_pipe, plant_linked_header])
-def test_a_skill_with_anything_but_plain_files_is_refused(tmp_path: Path, plant) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    "plant", [plant_link, plant_folder_link, plant_dangling_link, plant_pipe, plant_linked_header]
+)
+def test_a_skill_with_anything_but_plain_files_is_refused(
+    tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secrets.json").write_text('{"key": "value"}')
@@ -206,4 +215,6 @@ def test_a_skill_of_too_many_bytes_is_refused_before_it_is_read(tmp_path: Path) 
 
 
 def test_the_released_digests_name_exactly_the_bundled_skills() -> None:
-    assert sorted(json.loads((bundled_folder() / "digests.json").read_bytes())) == BUNDLED
+    there = sorted(header.parent.name for header in bundled_folder().glob("*/SKILL.md"))
+    assert there == BUNDLED
+    assert {"execution-report", "send-to-slack", "write-daily-report"} <= set(there)

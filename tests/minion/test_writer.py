@@ -101,6 +101,7 @@ def test_what_is_acknowledged_can_be_read_at_once(tmp_path: Path) -> None:
         KeyError("a key"),
         TypeError("a type"),
         sqlite3.IntegrityError("a rule"),
+        OverflowError("a number"),
     ],
     ids=lambda problem: type(problem).__name__,
 )
@@ -117,7 +118,9 @@ def test_a_failing_transaction_undoes_only_itself(tmp_path: Path, problem: Excep
 
 
 @pytest.mark.parametrize("failure", [sqlite3.OperationalError, sqlite3.DatabaseError])
-def test_a_failure_of_the_store_itself_acknowledges_nobody(tmp_path: Path, failure: type[sqlite3.Error]) -> None:
+def test_a_failure_of_the_store_itself_acknowledges_nobody(
+    tmp_path: Path, failure: type[sqlite3.Error]
+) -> None:
     async def story(writer: Writer) -> list[Any]:
         together = (noting("before"), failing("never", failure("disk I/O error")), noting("after"))
         return await outcomes(*(writer.transact(each) for each in together))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -12,14 +13,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from minion.app import Minion, initialise, opened
+from minion.admission import admit, process_candidate, routine_candidate
+from minion.app import PROCESS, Minion, initialise, opened, process_file
 from minion.clock import utc_now
 from minion.config import Home
 from minion.daemon.triggers import Trigger
+from minion.skill_loader import load_skill, skill_places
 from minion.store.local_db import read_only
 from minion.store.run_history import results_of, whole_run
 from minion.wire import Event
 from server.contract.digest import new_id
+from server.contract.refusals import Refusal
 
 MINION: Final = Path(sys.executable).with_name("minion")
 # What a skill's Python script begins with: the task it was given, and how it answers.
@@ -87,6 +91,15 @@ async def at_work(
         yield minion
 
 
+async def admit_together(minion: Minion) -> None:
+    """Have everything in the home admitted by one child: a run starts one for its routine, one for the rest."""
+    home = minion.home
+    documents = [routine_candidate(file, file.read_bytes()) for file in sorted(home.routines.glob("*.*"))]
+    skills = [load_skill(home, name).candidate() for name in skill_places(home)]
+    with contextlib.suppress(Refusal):  # the run itself is what refuses a bad one
+        await admit(minion.writer, [process_candidate(PROCESS, process_file()), *skills, *documents])
+
+
 async def run_once(
     minion: Minion, name: str, *, given: str | None = None, repository: str | None = None
 ) -> str:
@@ -108,6 +121,7 @@ async def perform(
 ) -> dict[str, Any]:
     """Own the home, perform one run of the routine, let go; the run as `minion show --json` has it."""
     async with at_work(home, on_event=on_event, alerts=alerts) as minion:
+        await admit_together(minion)
         run_id = await run_once(minion, name, given=given, repository=repository)
     return run_of(home, run_id)
 

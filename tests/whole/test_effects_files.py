@@ -100,7 +100,7 @@ def test_a_body_comes_from_a_plain_file_of_the_workspace_and_from_nowhere_else(h
         "pipe.md": "shop/pipe",
         "up.md": "shop/../../minion.json",
         "absolute.md": str(secret),
-        "folder.md": "shop/docs",
+        "docs.md": "shop/docs",
         "missing.md": "shop/missing.md",
         "large.md": "shop/large",
         "elsewhere.md": "docs/report.md",

@@ -43,15 +43,14 @@ def shop(tmp_path: Path) -> Repository:
     return shop
 
 
-@pytest.fixture
-def home(tmp_path: Path, shop: Repository, hook: Webhook) -> Home:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, hook: Webhook) -> Home:
     """A home whose routine `mend` expects a file, a command, a text and a delivery."""
-    home = make_home(tmp_path)
+    home = make_home(tmp_path_factory.mktemp("expectations"))
     write_skill(home, "act", "exec(task['input'])")
     allowed = ["push:shop:claude/*", "message:slack", "message:gone", "file:*.md"]
-    write_routine(home, "mend", "act", repositories=[str(shop.folder)], effects=allowed, expect=EXPECTED)
+    write_routine(home, "mend", "act", effects=allowed, expect=EXPECTED)
     write_secrets(home, {"slack_webhook": hook.url("/ok"), "gone_webhook": hook.url("/gone")})
-    hook.requests.clear()
     return home
 
 
@@ -69,7 +68,7 @@ def states(items: list[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.promise("RUN-11")
 def test_a_run_whose_every_check_passes_is_ok_and_delivers_everything(home: Home, shop: Repository) -> None:
-    run = performed(home, "mend", given=work())
+    run = performed(home, "mend", given=work(), repository=str(shop.folder))
     assert [(check["kind"], check["state"]) for check in run["checks"]] == [
         ("file", "passed"),
         ("command", "passed"),
@@ -90,20 +89,23 @@ def test_a_run_whose_every_check_passes_is_ok_and_delivers_everything(home: Home
 def test_a_failed_check_withholds_pushes_but_people_are_still_told(
     home: Home, hook: Webhook, shop: Repository, fault: dict[str, str], failed: str
 ) -> None:
-    ended = run_cli(home, "run", "mend", "--json", "--input", work(**fault))  # type: ignore[arg-type]
-    run = ended.json()
+    hook.requests.clear()
+    run = performed(home, "mend", given=work(**fault), repository=str(shop.folder))  # type: ignore[arg-type]
     assert [check["kind"] for check in run["checks"] if check["state"] == "failed"] == [failed]
     assert states(run["effects"]) == ["withheld", "delivered", "delivered"]
     assert "failed" in run["effects"][0]["detail"]
     assert hook.texts("/ok") == ["The roof was mended."]
     assert shop.git("branch", "--list", "claude/*") == ""
-    assert (ended.code, run["state"], run["verdict"]) == (1, "completed", "failed")
+    assert (run["state"], run["verdict"]) == ("completed", "failed")
     assert failed in run["summary"]
 
 
 @pytest.mark.promise("RUN-11")
-def test_a_delivery_that_was_expected_and_did_not_come_makes_the_run_not_delivered(home: Home) -> None:
-    ended = run_cli(home, "run", "mend", "--json", "--input", work(gone=True))
+def test_a_delivery_that_was_expected_and_did_not_come_makes_the_run_not_delivered(
+    home: Home, shop: Repository
+) -> None:
+    given = work(gone=True)
+    ended = run_cli(home, "run", "mend", "--json", "--input", given, "--repo", shop.folder)
     run = ended.json()
     assert states(run["checks"]) == ["passed", "passed", "passed", "failed"]
     assert states(run["effects"]) == ["delivered", "failed", "delivered"]

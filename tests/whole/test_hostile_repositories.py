@@ -25,13 +25,13 @@ answer(text="mended", effects=effects)
 MOST = 20  # repositories of one routine, and effects of one run
 
 
-def home_at_work(folder: Path, *repositories: Path, **fields: Any) -> Home:
-    """A home whose routine `tend` reports on these repositories, changes them and pushes."""
+def home_at_work(folder: Path, repositories: dict[str, Path], **fields: Any) -> Home:
+    """A home whose routine `tend` reports on these repositories, by name, changes them and pushes."""
     home = make_home(folder)
     write_skill(home, "meddle", MEDDLE)
-    urls = [str(path) for path in repositories]
-    said = {"repositories": urls, "effects": ["push:*:claude/*"], **fields}
-    write_routine(home, "tend", "write-daily-report", "meddle", **said)
+    said = [{"url": str(path), "name": name} for name, path in repositories.items()]
+    allowed = {"repositories": said, "effects": ["push:*:claude/*"], **fields}
+    write_routine(home, "tend", "write-daily-report", "meddle", **allowed)
     return home
 
 
@@ -48,13 +48,14 @@ def everything_below(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def changed_since(before: dict[str, tuple[int, bytes]], folder: Path) -> list[str]:
-    """What differs from `before`, but for new objects and the pushed branch with its log."""
+    """What differs from `before`, but for new objects, new folders and the pushed branch with its log."""
     now = everything_below(folder)
-    differing = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
     pushed = ("objects/", "refs/heads/claude", "logs/refs/heads/claude")
-    return sorted(
-        name for name in differing if name in before or not name.removeprefix(".git/").startswith(pushed)
-    )
+    new = {
+        name for name in now.keys() - before.keys()
+        if not stat.S_ISDIR(now[name][0]) and not name.removeprefix(".git/").startswith(pushed)
+    }  # fmt: skip
+    return sorted(new | {name for name, was in before.items() if now.get(name) != was})
 
 
 def trapped(folder: Path, wire: Tripwire) -> Trap:
@@ -80,7 +81,7 @@ def spring_nothing(folder: Path, wires: tuple[Tripwire, ...], **fields: Any) -> 
         for mark in trap.fired():
             (trap.outside / "fired" / mark).unlink()
     before = [everything_below(trap.repository.folder) for trap in traps]
-    home = home_at_work(folder, *(trap.repository.folder for trap in traps), **fields)
+    home = home_at_work(folder, {trap.repository.name: trap.repository.folder for trap in traps}, **fields)
     run = performed(home, "tend")
     assert run["state"] == "completed", run["why"]
     assert {trap.repository.name: trap.fired() for trap in traps if trap.fired()} == {}
@@ -114,7 +115,7 @@ def test_a_partial_clone_that_promises_objects_fails_the_run_and_fetches_nothing
 ) -> None:
     trap = trapped(tmp_path, wire)
     before = everything_below(trap.repository.folder)
-    run = performed(home_at_work(tmp_path, trap.repository.folder), "tend")
+    run = performed(home_at_work(tmp_path, {wire.name: trap.repository.folder}), "tend")
     assert (run["state"], run["verdict"]) == ("failed", "failed")
     assert wire.name in run["why"]
     assert trap.fired() == set()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minion.config import Home
+from server.contract.run import EXIT_CODES
 from tests.skills.repositories import Repository
 from tests.whole.homes import (
     TASK,
@@ -110,9 +111,8 @@ def test_a_skill_without_a_script_is_skipped_and_the_run_partial_with_a_gap(tmp_
     write_skill(home, "say", "print('something')")
     write_skill(home, "think", code="LLM-THINK-HARD")
     write_routine(home, "thinker", "say", "think")
-    ended = run_cli(home, "run", "thinker", "--json")
-    run = ended.json()
-    assert ended.code == 4
+    run = performed(home, "thinker")
+    assert EXIT_CODES[run["verdict"]] == 4
     assert (run["state"], run["outcome"], run["verdict"]) == ("completed", "partial", "partial")
     assert steps_of(run)[3] == ("LLM-THINK-HARD", "skipped", "needs a model")
     assert [(gap["gap_type"], gap["requested_code"]) for gap in run["gaps"]] == [("step", "LLM-THINK-HARD")]
@@ -159,9 +159,8 @@ def test_a_missing_connector_fails_the_run_at_its_trigger_with_a_gap(tmp_path: P
     home = make_home(tmp_path)
     write_skill(home, "say", "print('x')")
     write_routine(home, "linear-triage", "say", connectors=["linear"])
-    ended = run_cli(home, "run", "linear-triage", "--json")
-    run = ended.json()
-    assert (ended.code, run["state"]) == (1, "failed")
+    run = performed(home, "linear-triage")
+    assert (run["state"], run["verdict"]) == ("failed", "failed")
     assert [block["state"] for block in run["blocks"]] == ["failed", "skipped", "skipped", "skipped"]
     assert [(gap["gap_type"], gap["requested_code"]) for gap in run["gaps"]] == [
         ("connector", "TSK-CONNECT-LINEAR")

@@ -42,6 +42,7 @@ def test_a_result_with_an_unknown_key_fails_the_skill_and_names_the_key(shared: 
         ({"effects": {"kind": "file"}}, "effects is not a list"),
         ({"effects": [{"kind": "file", "target": "a"}, {"kind": "file"}]}, "effect 2 needs kind and target"),
         ({"effects": [{"kind": "file", "target": "a", "body": 1}]}, "effect 1 has a value that is not a string"),
+        ({"effects": [{"kind": "tweet", "target": "world"}]}, "effect 1 is of kind 'tweet' (known: push, "),
         ({"effects": [{"kind": "file", "target": "a"}] * 101}, "effects is not a list of at most 100"),
     ],
 )

@@ -48,7 +48,7 @@ with open('note.md', 'w') as file:
 """
 SAYS = LEAKY + "answer(text=told, data={'told': forms, known: 1}, effects=[{'kind': 'message', 'target': known}])"
 FAILS = LEAKY + "print(told); sys.exit(4)"
-POSTS = LEAKY + "answer(text=told, effects=[{'kind': 'message', 'target': 'slack', 'body': told, 'title': told}])"
+POSTS = LEAKY + "answer(text=told, effects=[{'kind': 'message', 'target': 'slack', 'body': 'x', 'title': told}])"
 LOOKS = """
 import glob
 with open(task['input'], 'w') as file:
@@ -61,6 +61,10 @@ with open(task['input'], 'w') as file:
 """
 
 
+CUTS = "known, script = task['input'].split(' ', 1); exec(script)"
+SCRIPTS = {"says": SAYS, "fails": FAILS, "posts": POSTS, "looks": LOOKS, "cuts": CUTS}
+
+
 @pytest.fixture(scope="module")
 def hook() -> Iterator[Webhook]:
     """The webhook of this file's tests; `/echo` answers with what it was sent."""
@@ -68,17 +72,17 @@ def hook() -> Iterator[Webhook]:
         yield served
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def canary() -> str:
     """A secret that no other text resembles; its letters differ in every encoding."""
     return f"canary-{secrets.token_urlsafe(18)}"
 
 
-@pytest.fixture
-def home(tmp_path: Path, hook: Webhook, canary: str) -> Home:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, hook: Webhook, canary: str) -> Home:
     """A home whose webhook's address and token are the canary."""
-    home = make_home(tmp_path)
-    for name, script in (("says", SAYS), ("fails", FAILS), ("posts", POSTS), ("looks", LOOKS)):
+    home = make_home(tmp_path_factory.mktemp("secrets"))
+    for name, script in SCRIPTS.items():
         write_skill(home, name, script)
         write_routine(home, name, name, effects=["message:slack"], environment={"env": {"PLAIN": "value"}})
     write_secrets(home, {"slack_webhook": hook.url(f"/echo?key={canary}"), "token": canary})
@@ -164,18 +168,25 @@ def test_a_secret_that_a_script_tells_in_any_disguise_is_kept_nowhere(
         "sys.stderr.write(known + 'x' * (600 - len(known) // 2)); sys.exit(5)",
         "print('a ' * 70 + known)",
         "answer(data={'summary': 'a ' * 70 + known})",
-        "answer(effects=[{'kind': 'message', 'target': 'slack', 'body': 'b' * 170 + known}])",
+        "answer(effects=[{'kind': 'message', 'target': 'slack', 'body': 'b' * 170}])",
         "answer(effects=[{'kind': 'file', 'target': 'x' * 80 + known}])",
     ],
 )
 def test_a_secret_is_taken_out_before_a_text_is_cut_short(home: Home, canary: str, script: str) -> None:
-    write_skill(home, "cuts", "known, script = task['input'].split(' ', 1); exec(script)")
-    write_routine(home, "cuts", "cuts", effects=["message:slack"])
     performed(home, "cuts", given=f"{canary} {script}")
     secret = canary.removeprefix("canary-").encode()
     halves = (secret[:10], secret[-10:])
-    files = [path for path in home.root.rglob("*") if path.is_file() and path != home.secrets_file]
+    own = (home.secrets_file.name, "note.md")
+    files = [path for path in home.root.rglob("*") if path.is_file() and path.name not in own]
     assert [str(path) for path in files for half in halves if half in path.read_bytes()] == []
+
+
+@pytest.mark.promise("ENV-2")
+def test_a_secret_in_the_name_of_a_file_does_not_show_in_a_check(home: Home, canary: str) -> None:
+    write_routine(home, "names", "cuts", expect=[{"file": "*.md"}])
+    run = performed(home, "names", given=f"{canary} open('../workspace/' + known + '.md', 'w').close()")
+    assert [(check["state"], check["detail"]) for check in run["checks"]] == [("passed", "[redacted].md")]
+    assert leaks(home, canary) == []
 
 
 @pytest.mark.promise("ENV-2")
@@ -186,7 +197,7 @@ def test_a_webhook_that_answers_with_the_secret_teaches_nobody(home: Home, canar
     (effect,) = run["effects"]
     assert [path for path, _ in hook.requests] == [f"/echo?key={canary}"]
     assert (effect["state"], run["delivery_target"]) == ("failed", "slack webhook")
-    assert "[redacted]" in effect["detail"]
+    assert effect["detail"].endswith("/echo?key=[redacted]")
     shown = run_cli(home, "show", run["id"], "-v").out + run_cli(home, "show", run["id"], "--json").out
     assert [form for form in disguises(canary) if form in shown.encode()] == []
 
@@ -216,8 +227,10 @@ def test_the_watch_sees_a_secret_in_the_arguments_of_a_process(home: Home, canar
     ["{{\"slack_webhook\": \"https://x/{0}\"", "[\"{0}\"]", "{{\"token\": [\"{0}\"]}}", "{0}", "{{\"{0}\": 7}}"],
 )
 def test_a_secrets_file_that_cannot_be_read_is_refused_without_quoting_it(
-    home: Home, canary: str, content: str
+    tmp_path: Path, canary: str, content: str
 ) -> None:
+    home = make_home(tmp_path)
+    write_secrets(home, {})
     home.secrets_file.write_text(content.format(canary))
     ended = run_cli(home, "run", "looks")
     assert (ended.code, ended.out) == (2, "")
@@ -227,7 +240,8 @@ def test_a_secrets_file_that_cannot_be_read_is_refused_without_quoting_it(
 
 
 @pytest.mark.promise("ENV-2")
-def test_a_secret_too_short_to_be_kept_out_of_logs_is_refused_by_name(home: Home) -> None:
+def test_a_secret_too_short_to_be_kept_out_of_logs_is_refused_by_name(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
     write_secrets(home, {"pin": "1234"})
     ended = run_cli(home, "run", "looks")
     assert (ended.code, "The secret pin" in ended.err, "1234" in ended.err) == (2, True, False)

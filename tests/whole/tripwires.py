@@ -246,7 +246,8 @@ def _arm_gitdir_file(trap: Trap) -> None:
 
 def _arm_embedded(trap: Trap) -> None:
     """Among the files lies a whole git directory that is not called `.git`."""
-    config = f"[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n\tfsmonitor = {trap.program()}\n"
+    own = ("repositoryformatversion = 0", "bare = false", "worktree = .", f"fsmonitor = {trap.program()}")
+    config = "[core]\n" + "".join(f"\t{line}\n" for line in own)
     contents = {"HEAD": "ref: refs/heads/main\n", "config": config, "objects/x": "", "refs/x": ""}
     for name, body in contents.items():
         trap.repository.write(f"docs/{name}", body)
@@ -336,8 +337,8 @@ def promising(name: str, *pairs: str) -> Tripwire:
         program = trap.program()
         blob = trap.repository.git("rev-parse", "HEAD:roof.txt")
         (trap.repository.folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
-        own = ("core.repositoryFormatVersion", "1", "extensions.partialClone", "evil", "remote.evil.promisor", "true")
-        trap.config(*own, *(pair.replace("@", program) for pair in pairs))
+        trap.config("core.repositoryFormatVersion", "1", "extensions.partialClone", "evil")
+        trap.config("remote.evil.promisor", "true", *(pair.replace("@", program) for pair in pairs))
 
     return Tripwire(name, arm, does("cat-file", "-p", "HEAD:roof.txt"), pushable=False)
 

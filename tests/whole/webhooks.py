@@ -38,7 +38,7 @@ class Webhook:
 
 @contextmanager
 def webhook() -> Iterator[Webhook]:
-    """A webhook that answers until the block ends; `/echo` answers 404 with the message it was sent."""
+    """A webhook that answers until the block ends; `/echo` answers 404 with the message and its own address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -49,7 +49,7 @@ def webhook() -> Iterator[Webhook]:
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
                 return
-            status, answer = ANSWERS.get(path, (404, json.loads(body)["text"].encode()))
+            status, answer = ANSWERS.get(path, (404, f"{json.loads(body)['text']} {self.path}".encode()))
             if path == "/moved":
                 status = 302
             self.send_response(status)

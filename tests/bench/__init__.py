@@ -1,0 +1,1 @@
+"""Bench: figures, each beside its peers in the same run; nothing here fails for being slow."""

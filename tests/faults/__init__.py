@@ -1,0 +1,1 @@
+"""Faults: processes killed, disks full, clocks wrong; what was promised holds afterwards."""
