@@ -23,7 +23,7 @@ from minion.daemon.triggers import Trigger
 from minion.engines.registry import AVAILABLE
 from minion.repositories import repository_at, top_level
 from minion.secrets_file import read_secrets
-from minion.skill_loader import REPORT, SkillFolder, check_requires, load_skill, pinned_digests
+from minion.skill_loader import REPORT, SkillFolder, check_codes, check_requires, load_skill, pinned_digests
 from minion.store.local_db import create, examine, read_only
 from minion.store.routines import KeptRoutine, find_routine, keep_routine, remove_routine
 from minion.store.writer import Writer, open_writer
@@ -157,6 +157,7 @@ class Minion:
         candidates = [folder.candidate() for folder in folders.values()]
         process, *skills = await admit(self.writer, [process_candidate(PROCESS, process_file()), *candidates])
         check_requires(self.home, skills)
+        check_codes(process, skills)
         admitted = dict(zip(folders, skills, strict=True))
         return Ingredients(kept, process, folders, admitted, pinned_digests())
 
@@ -181,7 +182,10 @@ class Minion:
         """Refuse at save what could never run here: unknown skills, a missing engine, another minion's routine."""
         self._owned(document)
         folders = [load_skill(self.home, name) for name in dict.fromkeys(document["pipeline"])]
-        check_requires(self.home, await admit(self.writer, [folder.candidate() for folder in folders]))
+        candidates = [folder.candidate() for folder in folders]
+        process, *skills = await admit(self.writer, [process_candidate(PROCESS, process_file()), *candidates])
+        check_requires(self.home, skills)
+        check_codes(process, skills)
         if document["engine"] is not None:
             self._engine(document["engine"])
 

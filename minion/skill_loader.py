@@ -125,6 +125,24 @@ def check_requires(home: Home, admitted: Iterable[Mapping[str, Any]]) -> None:
             )
 
 
+def check_codes(process: Mapping[str, Any], admitted: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse admitted skills that declare the code of a rigid step: every run of one would end `violated`."""
+    rigid = {
+        step["code"]: block["code"]
+        for block in process["blocks"]
+        if block["kind"] == "rigid"
+        for step in block["steps"]
+    }
+    for skill in admitted:
+        block = rigid.get(skill["code"])
+        if block is not None:
+            raise Refused(
+                "rigid_code",
+                f"The skill {skill['name']} declares {skill['code']}, the step of the rigid block {block}.",
+                hint="give it a minion-code of its own, or none",
+            )
+
+
 def _folders(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         return {}

@@ -232,12 +232,15 @@ class Supervisor:
     async def _take_in_leftovers(
         self, run_id: str, folder: Path
     ) -> tuple[RunState | None, str | None, str | None]:
-        """Take in what a dead runner kept and nobody took; the (end, why, hint) it said, None where it did not."""
+        """Take in what a dead runner kept and nobody took; the (end, why, hint) that it said, if it did."""
         end, why, hint = None, None, None
         for event in read_events(folder / "events.ndjson"):
-            await self._take(run_id, event)
-            if event.type == "run.finished":
-                end, why, hint = (event.data[key] for key in ("state", "why", "hint"))
+            try:
+                await self._take(run_id, event)
+                if event.type == "run.finished":
+                    end, why, hint = (event.data[key] for key in ("state", "why", "hint"))
+            except (KeyError, TypeError, ValueError):
+                break  # damaged from here on: a home must open all the same
         return end, why, hint
 
     def _write(self, process: asyncio.subprocess.Process, line: bytes) -> None:

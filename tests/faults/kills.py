@@ -37,7 +37,7 @@ answer(text="sent", effects=[{"kind": "message", "target": "team", "body": task[
 
 
 def home_to_kill(folder: Path, hook: Webhook, *, sandbox: str) -> Home:
-    """A home whose routine `work` has two skills, and effects (a file, a message) named by the run's input."""
+    """A home whose routine `work` has two skills, and a file and a message named by the run's input."""
     home = make_home(folder)
     write_skill(home, "draft", DRAFT)
     write_skill(home, "send", SEND)

@@ -76,7 +76,7 @@ def close_the_daemons_side(minion: Minion, run_id: str) -> None:
 async def struck(
     home: Home, ks: list[int], strike: Callable[[Minion, str], None], hook: Webhook, trials: Trials
 ) -> None:
-    """One owner in this process performs a run for each of `ks`; at that run's event k, `strike` is called."""
+    """One owner in this process performs a run for each of `ks`; at its event k, `strike` is called."""
     due: list[int] = []
     owner: list[Minion] = []
 
@@ -164,7 +164,9 @@ def at_random(home: Home, hook: Webhook, number: int) -> Trials:
 @pytest.mark.promise("RUN-8")
 @pytest.mark.promise("ENV-5")
 @pytest.mark.promise("STO-3")
-def test_a_run_killed_at_event_boundaries_keeps_everything_and_leaves_nothing(home: Home, hook: Webhook) -> None:
+def test_a_run_killed_at_event_boundaries_keeps_everything_and_leaves_nothing(
+    home: Home, hook: Webhook
+) -> None:
     assert at_boundaries(home, hook, STRIDE).wrong == {}
 
 
@@ -182,7 +184,9 @@ def test_a_run_killed_at_every_event_boundary_keeps_everything_and_leaves_nothin
 @pytest.mark.heavy
 @pytest.mark.promise("RUN-8")
 @pytest.mark.promise("ENV-5")
-def test_a_run_killed_at_random_moments_keeps_everything_and_leaves_nothing(home: Home, hook: Webhook) -> None:
+def test_a_run_killed_at_random_moments_keeps_everything_and_leaves_nothing(
+    home: Home, hook: Webhook
+) -> None:
     assert at_random(home, hook, RANDOM_SHORT // len(SANDBOXES)).wrong == {}
 
 

@@ -13,7 +13,7 @@ LONGEST: Final = 250  # bytes of a name; file systems end at 255
 
 
 class Odd(NamedTuple):
-    """What is odd, and how it is made: the path that the routine names. `root` where only root can make it."""
+    """What is odd, and how it is made (the path for the routine). `root`: only root can make it."""
 
     name: str
     make: Callable[[Path], Path]
@@ -80,7 +80,7 @@ def _long_names(folder: Path) -> Path:
 
 def _bytes_in_names(folder: Path) -> Path:
     repository = begun(folder)
-    names = (b"caf\xe9.txt", b"\xff/\xfe", b"new\nline", b"tab\tquote\"'\\", b" space ", b"-rf", b"$(touch x)")
+    names = (b"caf\xe9.txt", b"\xff/\xfe", b"new\nline", b"tab\tquote\"'\\", b" x ", b"-rf", b"$(touch x)")
     for name in names:
         repository.write(name, "odd\n")
     repository.commit(b"caf\xe9")
@@ -130,8 +130,8 @@ def _template_attributes(folder: Path) -> Path:
     repository.write("windows.txt", "one\r\ntwo\r\n")
     repository.write("wide.txt", "wide\n".encode("utf-16-le"))
     lines = (
-        "version.txt export-subst ident", "*.txt text=auto eol=crlf", "wide.txt working-tree-encoding=UTF-16LE",
-        "* filter=lfs diff=lfs merge=lfs",
+        "version.txt export-subst ident", "*.txt text=auto eol=crlf",
+        "wide.txt working-tree-encoding=UTF-16LE", "* filter=lfs diff=lfs merge=lfs",
     )  # fmt: skip
     repository.write(".gitattributes", "\n".join(lines) + "\n")
     repository.commit("Attributes")

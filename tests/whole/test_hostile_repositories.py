@@ -19,7 +19,8 @@ effects = []
 for place in task["repositories"]:
     with open(os.path.join(place["path"], "mended.txt"), "w") as file:
         file.write("tight\\n")
-    effects.append({{"kind": "push", "target": place["name"] + ":{SIDE}", "title": "Mend", "body": "It leaked."}})
+    target = place["name"] + ":{SIDE}"
+    effects.append({{"kind": "push", "target": target, "title": "Mend", "body": "It leaked."}})
 answer(text="mended", effects=effects)
 """
 MOST = 20  # repositories of one routine, and effects of one run

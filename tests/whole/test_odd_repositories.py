@@ -46,7 +46,7 @@ def test_a_run_on_odd_repositories_succeeds_and_pushes_what_it_changed_alone(tmp
     ]
     paths.pop("of-another-user", None)  # plain git does not read it
     pushed = ("log", "-1", "--format=", "--name-status", f"refs/heads/{SIDE}")
-    assert {name: at(path).git(*pushed) for name, path in paths.items()} == dict.fromkeys(paths, "A\tmended.txt")
+    assert {at(path).git(*pushed) for path in paths.values()} == {"A\tmended.txt"}
 
 
 @pytest.mark.heavy
@@ -69,12 +69,12 @@ def test_a_repository_of_another_user_is_read_without_changing_what_git_trusts(t
     assert not (tmp_path / ".gitconfig").exists()  # the command's own home folder
 
 
-# Names that git keeps out of a work tree, because they are, or become on some disk, its own folder or a way out.
+# Names that git keeps out of a work tree: they are, or on some disk become, its own folder or a way out.
 @pytest.mark.promise("ENV-1")
 @pytest.mark.parametrize(
     "names",
-    [(".git", "config"), (".GIT", "config"), ("git~1", "config"), (".g\u200cit", "x"), ("..", "x"), (".", "x"),
-     ("a", "..", "..", "x"), ("a", ".git", "hooks", "post-checkout")],
+    [(".git", "config"), (".GIT", "config"), ("git~1", "config"), (".g\u200cit", "x"), ("..", "x"),
+     (".", "x"), ("a", "..", "..", "x"), ("a", ".git", "hooks", "post-checkout")],
     ids="/".join,
 )  # fmt: skip
 def test_a_tree_that_reaches_into_git_or_out_of_the_workspace_fails_the_run(
@@ -120,7 +120,9 @@ def test_what_is_no_repository_fails_the_run_with_its_repository_named(tmp_path:
         assert f"The repository {path.name} could not be cloned" in run["why"]
 
 
-def test_a_path_with_a_newline_is_refused_in_a_routine_and_works_from_the_command_line(tmp_path: Path) -> None:
+def test_a_path_with_a_newline_is_refused_in_a_routine_and_works_from_the_command_line(
+    tmp_path: Path,
+) -> None:
     path = begun(tmp_path).folder.rename(tmp_path / "two\nlines")
     home = make_home(tmp_path)
     write_routine(home, "lines", "write-daily-report", repositories=[str(path)])

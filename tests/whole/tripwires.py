@@ -50,7 +50,7 @@ class Trap:
         self.repository.commit("Attributes")
 
     def plain(self, *arguments: str, given: str = "", folder: Path | None = None, **env: str) -> str:
-        """What a person does by hand here: plain git, or another program when its name begins with a slash."""
+        """What a person does by hand here: plain git, or a program whose name begins with a slash."""
         argv = list(arguments) if arguments[0].startswith("/") else ["git", *arguments]
         ended = subprocess.run(
             argv,
@@ -130,8 +130,8 @@ def change_and(*arguments: str) -> Callable[[Trap], object]:
 
 LOCAL_HOOKS: Final = (
     "pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "post-checkout", "pre-merge-commit",
-    "post-merge", "pre-rebase", "post-rewrite", "applypatch-msg", "pre-applypatch", "post-applypatch", "pre-push",
-    "post-index-change", "reference-transaction", "pre-receive", "update", "post-receive", "post-update",
+    "post-merge", "pre-rebase", "post-rewrite", "applypatch-msg", "pre-applypatch", "post-applypatch",
+    "pre-push", "post-index-change", "reference-transaction", "pre-receive", "update", "post-receive", "post-update",
 )  # fmt: skip
 
 
@@ -300,7 +300,8 @@ TRIPWIRES: Final = (
     configured("pager", "core.pager", "@", by=does("grep", "--open-files-in-pager", "leaks")),
     configured("editor", "core.editor", "@", by=does("commit", "--allow-empty")),
     configured(
-        "signature", "commit.gpgSign", "true", "gpg.program", "@", by=does("commit", "--allow-empty", "-m", "x")
+        "signature", "commit.gpgSign", "true", "gpg.program", "@",
+        by=does("commit", "--allow-empty", "-m", "x"),
     ),
     configured("credential-helper", "credential.helper", "@", by=CREDENTIAL),
     configured("ask-pass", "core.askPass", "@", by=CREDENTIAL),

@@ -74,6 +74,6 @@ def _counted(lines: Iterator[bytes], start: bytes, period: Period, edge: frozens
             in_hunk = False
         elif in_hunk and counts and line[:1] in b"+-" and MARK.search(line):
             # A line that goes in one place and comes in another was moved, not added.
-            added[line[1:].strip()] += 1
+            added[line[1:].strip()] += 1 if line[:1] == b"+" else -1
     total[author] += (+added).total()
     return +total
