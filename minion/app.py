@@ -227,7 +227,9 @@ async def opened(
         if not examine(home.store, minion_id=config.minion_id, runs_dir=home.runs):
             create(home.store, config.minion_id)
         async with open_writer(home.store) as writer:
-            supervisor = Supervisor(config, writer, clock, on_event=on_event, owns_process=owns_process)
+            supervisor = Supervisor(
+                config, writer, clock, runs_dir=home.runs, on_event=on_event, owns_process=owns_process
+            )
             for run_id in await supervisor.recover():
                 alert(f"The run {run_id} was left unfinished by an earlier owner of this home; it is closed now.")
             yield Minion(home, config, writer, supervisor, clock, alert)

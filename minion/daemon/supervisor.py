@@ -50,12 +50,13 @@ class Supervisor:
     """All runs of one home. `owns_process` lets it end orphans: true where this process starts nothing else."""
 
     def __init__(
-        self, config: Config, writer: Writer, clock: Clock, *, on_event: OnEvent | None = None,
-        owns_process: bool = False,
+        self, config: Config, writer: Writer, clock: Clock, *, runs_dir: Path,
+        on_event: OnEvent | None = None, owns_process: bool = False,
     ) -> None:  # fmt: skip
         self._config = config
         self._writer = writer
         self._clock = clock
+        self._runs_dir = runs_dir
         self._on_event = on_event
         self._owns_process = owns_process
         self._flights: dict[str, Flight] = {}
@@ -113,7 +114,24 @@ class Supervisor:
                 end, why = "interrupted", "the minion stopped while it was running"
             await self._end(run["id"], end, why, hint)
             recovered.append(run["id"])
+        await self._clear_away()
         return recovered
+
+    async def _clear_away(self) -> None:
+        """Remove folders that an owner left who died on the threshold: of a pruned run, or of one never begun."""
+
+        async def standing(db: Connection) -> tuple[set[str], set[str]]:
+            kept = await db.execute_fetchall("SELECT id FROM runs")
+            pruned = await db.execute_fetchall("SELECT ref FROM home_chain WHERE kind = 'tombstone'")
+            return {row["id"] for row in kept}, {row["ref"] for row in pruned}
+
+        kept, pruned = await self._writer.transact(standing)
+        folders = list(self._runs_dir.iterdir()) if self._runs_dir.is_dir() else []
+        for folder in folders:
+            begun = (folder / "events.ndjson").exists()
+            # A run with events and without a row may belong to a store that was put back: it is kept.
+            if folder.name not in kept and (folder.name in pruned or not begun):
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _start(self, order: Order) -> asyncio.subprocess.Process:
         log = os.open(Path(order.run_dir) / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

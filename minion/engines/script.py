@@ -15,6 +15,7 @@ from server.contract.run import EFFECT_KINDS
 from server.contract.topology import PROMPT_STEP
 
 NEEDS_A_MODEL = "needs a model"
+REPORT_BYTES = 262_144
 RESULT_KEYS = frozenset({"text", "data", "effects"})
 EFFECT_KEYS = frozenset({"kind", "target", "body", "path", "title"})
 # Far beyond any real result, and far below what would exhaust whoever walks or records it.
@@ -47,7 +48,8 @@ class ScriptSession:
         if skill.script is None:
             why = f"The skill {skill.name} has no script and the script engine has no model."
             return TaskResult("skipped", why=NEEDS_A_MODEL, gap=("step", skill.code, why))
-        result = await self._run(skill, self._document(skill, earlier), timeout_s)
+        most = self._stage.order.limits.output_bytes
+        result = await self._run(skill, self._document(skill, earlier), timeout_s, most)
         return read_result(result, self._stage.redact)
 
     async def prompt(self, *, timeout_s: float) -> TaskResult:  # noqa: ARG002 - the Protocol's signature
@@ -68,7 +70,8 @@ class ScriptSession:
         document = self._document(skill, earlier) | {"run": dict(facts)}
         if reminder is not None:
             document["reminder"] = reminder
-        result = await self._run(skill, document, timeout_s)
+        # The routine's own limit is for its skills: however small, the run must still be able to say how it went.
+        result = await self._run(skill, document, timeout_s, REPORT_BYTES)
         if result.exit != 0 or result.truncated:
             return None
         try:
@@ -77,7 +80,9 @@ class ScriptSession:
             return None
         return self._stage.redact(claim) if isinstance(claim, dict) and _holdable(claim) is None else None
 
-    async def _run(self, skill: OrderedSkill, document: Mapping[str, Any], timeout_s: float) -> ToolResult:
+    async def _run(
+        self, skill: OrderedSkill, document: Mapping[str, Any], timeout_s: float, max_bytes: int
+    ) -> ToolResult:
         stage = self._stage
         folder = stage.skill_paths[skill.name]
         script = f"{folder}/{skill.script}"
@@ -91,7 +96,7 @@ class ScriptSession:
             env=stage.env,
             stdin=canonical_json(document),
             timeout_s=timeout_s,
-            max_bytes=stage.order.limits.output_bytes,
+            max_bytes=max_bytes,
         )
 
     def _document(self, skill: OrderedSkill, earlier: Sequence[tuple[str, TaskResult]]) -> dict[str, Any]:

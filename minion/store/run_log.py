@@ -91,7 +91,10 @@ async def take_event(db: Connection, run_id: str, event: Event) -> bool:
     await append_event(db, run_id, event.type, data, at=event.at, block=event.block, seq=event.seq)
     follow = _FOLLOWS.get(event.type)
     if follow is not None:
-        await follow(db, run_id, event, data)
+        try:
+            await follow(db, run_id, event, data)
+        except sqlite3.IntegrityError as error:
+            raise ValueError(f"the event {event.type} contradicts an earlier one: {error}") from error
     return True
 
 

@@ -46,6 +46,10 @@ def every(cursor: Cursor) -> bool:
         cursor.place += 3
         cursor.draft.leap = True
         return pause(cursor, 1, "year")
+    if cursor.peek(1).kind == "ordinal" and (cursor.word(3) == "of" or cursor.peek(1).values == (1,)):
+        # `every first Monday`, `every 3rd day of the month`: a day of the month, for its own clause.
+        cursor.place += 1
+        return True
     number, length = _how_many(cursor)
     if unit := cursor.unit(length):
         cursor.place += length + 1
@@ -306,4 +310,7 @@ def _hour_may_follow(cursor: Cursor) -> bool:
     before = cursor.peek(-1)
     if before.text == "at" or before.kind == "clock":
         return True
+    listed = cursor.peek(1).kind == "comma" or cursor.word(1) == "and"
+    if listed and cursor.peek(2).kind == "ordinal":
+        return False
     return before.text not in ("on", "the", "day") and cursor.last not in ("monthday", "month")

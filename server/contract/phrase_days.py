@@ -151,7 +151,7 @@ def _day_number(cursor: Cursor) -> bool:
 def _one_weekday(cursor: Cursor, days: frozenset[int], near: int) -> bool:
     names = "weekday" if days == WORKING_WEEK else listed(WEEKDAY_NAMES[day] for day in sorted(days))
     return cursor.cannot(
-        f"cron cannot say one certain {names} of a month: beside a day of the month, either is enough",
+        f"cron cannot say one certain {names} of a month: it joins weekdays and days by `or`",
         on(days),
         on(days={near}),
     )

@@ -173,7 +173,8 @@ def _read(tokens: list[Token], zone: str) -> Cursor:
         if token.kind == "comma" or token.text in FILLERS:
             cursor.place += 1
         else:
-            a_day = token.kind == "number" and cursor.last in ("monthday", "month") and token.values[0] <= 31
+            beside_day = cursor.last in ("monthday", "month") or cursor.peek(2).kind == "ordinal"
+            a_day = token.kind == "number" and beside_day and token.values[0] <= 31
             cursor.fault(instead=f"{token.text}th" if a_day else None)
     return cursor
 

@@ -13,6 +13,21 @@ from tests.contract.phrase_table import HERE, NOW
 # The phrase, what its sentence says, and the hint behind `closest: `.
 REFUSED: list[tuple[str, str, str]] = [
     (
+        "1 and 15th at 9",
+        "says '1'",
+        "on the 1st and 15th of every month at 9:00 (0 9 1,15 * *); what to do comes after a colon",
+    ),
+    (
+        "every first Monday at 9",
+        "one certain Monday",
+        "every Monday at 9:00 (0 9 * * 1) or on the 1st of every month at 9:00 (0 9 1 * *)",
+    ),
+    (
+        "every 9 hours at 9",
+        "both how often and at which time",
+        "every 8 hours (0 */8 * * *) or every 12 hours (0 */12 * * *) or every day at 9:00 (0 9 * * *)",
+    ),
+    (
         "every day at 9 and 17:30",
         "cron cannot say 9:00 and 17:30 in one line, so it takes more than one trigger",
         "every day at 9:00 (0 9 * * *); and as another trigger: every day at 17:30 (30 17 * * *)",
@@ -40,17 +55,17 @@ REFUSED: list[tuple[str, str, str]] = [
     ),
     (
         "first Monday of the month",
-        "cron cannot say one certain Monday of a month: beside a day of the month, either is enough",
+        "cron cannot say one certain Monday of a month: it joins weekdays and days by `or`",
         "every Monday at 9:00 (0 9 * * 1) or on the 1st of every month at 9:00 (0 9 1 * *)",
     ),
     (
         "last Friday of the month",
-        "cron cannot say one certain Friday of a month: beside a day of the month, either is enough",
+        "cron cannot say one certain Friday of a month: it joins weekdays and days by `or`",
         "every Friday at 9:00 (0 9 * * 5) or on the 28th of every month at 9:00 (0 9 28 * *)",
     ),
     (
         "first weekday of the month",
-        "cron cannot say one certain weekday of a month: beside a day of the month, either is enough",
+        "cron cannot say one certain weekday of a month: it joins weekdays and days by `or`",
         "every weekday at 9:00 (0 9 * * 1-5) or on the 1st of every month at 9:00 (0 9 1 * *)",
     ),
     (

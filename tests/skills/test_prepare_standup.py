@@ -233,6 +233,24 @@ def test_a_branch_merged_since_is_not_in_progress_and_its_commits_count_once(tmp
     assert "**Ada Lovelace**\n- Yesterday: 1 merge\n" in standup(shop).result["text"]
 
 
+def test_a_branch_that_took_main_in_is_its_owners_and_has_its_own_commits_only(tmp_path: Path) -> None:
+    shop = Repository(tmp_path)
+    shop.commit("Start", at=LONG_AGO)
+    shop.git("checkout", "-q", "-b", "side")
+    shop.commit("Side", who=BOB, at=EARLIER)
+    shop.git("checkout", "-q", "main")
+    shop.commit("Main", at=EARLIER)
+    shop.git("checkout", "-q", "side")
+    for count in range(3):
+        shop.git("merge", "-q", "--no-ff", "-m", f"Take main in {count}", "main", at=YESTERDAY)
+        shop.git("checkout", "-q", "main")
+        shop.commit(f"More {count}", at=YESTERDAY)
+        shop.git("checkout", "-q", "side")
+    shop.git("checkout", "-q", "main")
+    (work,) = people_of(shop)["Bob Kahn"]["in_progress"]
+    assert (work["commits"], work["last_commit_at"]) == (1, "2026-11-16T10:00:00.000Z")
+
+
 def test_programs_come_after_people_and_several_repositories_are_named(tmp_path: Path) -> None:
     shop, docs = Repository(tmp_path, "shop"), Repository(tmp_path, "docs")
     for count in range(3):

@@ -255,6 +255,15 @@ def test_the_folder_is_the_one_that_the_input_or_the_content_names(tmp_path: Pat
     assert list(rows_of(notes, routine=content, input="folder: todo list")) == ["c.md"]
 
 
+def test_a_folder_whose_name_git_could_take_for_a_pattern_is_a_folder(tmp_path: Path) -> None:
+    notes = Repository(tmp_path, "notes")
+    notes.write(":(top)in*/a.md", "1\n")
+    notes.commit("Arrived", at="2026-11-10T07:00:00+00:00")
+    ended = triage(notes, input="folder: :(top)in*")
+    assert [(row["path"], row["age_days"]) for row in ended.result["data"]["rows"]] == [("a.md", 10)]
+    assert ended.log == ""
+
+
 @pytest.mark.parametrize("folder", ["..", "inbox/../..", ".git", "a//b", "inbox/.GIT/hooks", "a\\b"])
 def test_a_folder_outside_the_repositorys_files_is_refused(tmp_path: Path, folder: str) -> None:
     ended = triage(inbox(tmp_path, {"a.md": "1\n"}), input=f"folder: {folder}")

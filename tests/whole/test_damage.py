@@ -12,7 +12,7 @@ from minion.daemon.triggers import Trigger
 from minion.store.run_log import move, open_run
 from minion.wire import Event
 from server.contract.digest import instant
-from tests.whole.homes import at_work, make_home, run_cli, run_of, write_routine, write_skill
+from tests.whole.homes import at_work, make_home, performed, run_cli, run_of, write_routine, write_skill
 
 
 async def left_behind(home: Home, events: list[Event]) -> str:
@@ -64,3 +64,24 @@ def test_a_skill_that_declares_the_step_of_a_rigid_block_is_refused_at_save_and_
         assert (ended.code, ended.out) == (3, "")
         assert "sly declares SCR-PUSH-BRANCH, the step of the rigid block 040.001.04" in ended.err
     assert run_cli(home, "runs", "--json").json() == []
+
+
+def test_a_folder_whose_run_was_never_begun_is_cleared_away_and_one_with_events_is_kept(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    write_skill(home, "act", "print('done')")
+    write_routine(home, "task", "act")
+    asyncio.run(opened_once(home))
+    empty, told = home.runs / "run_0100000000000000000000", home.runs / "run_0100000000000000000001"
+    for folder in (empty, told):
+        (folder / "skills").mkdir(parents=True)
+    (told / "events.ndjson").write_text("")
+    asyncio.run(opened_once(home))
+    assert (empty.exists(), told.exists()) == (False, True)
+
+
+def test_the_smallest_output_limit_leaves_the_report_whole(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    write_skill(home, "act", "print('done')")
+    write_routine(home, "task", "act", limits={"output_bytes": 1})
+    run = performed(home, "task")
+    assert (run["state"], run["outcome"]) == ("completed", "success")

@@ -131,7 +131,8 @@ def change_and(*arguments: str) -> Callable[[Trap], object]:
 LOCAL_HOOKS: Final = (
     "pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "post-checkout", "pre-merge-commit",
     "post-merge", "pre-rebase", "post-rewrite", "applypatch-msg", "pre-applypatch", "post-applypatch",
-    "pre-push", "post-index-change", "reference-transaction", "pre-receive", "update", "post-receive", "post-update",
+    "pre-push", "post-index-change", "reference-transaction", "pre-receive", "update",
+    "post-receive", "post-update",
 )  # fmt: skip
 
 

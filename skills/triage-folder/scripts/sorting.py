@@ -148,7 +148,7 @@ def _originals(
 ) -> dict[str, bytes]:
     """The file to keep of each content: the oldest, then the one with the shortest path."""
     kept: dict[str, bytes] = {}
-    for entry in sorted(files, key=lambda item: (len(item.path), item.path)):
+    for entry in sorted(files, key=lambda item: (changed[item.path], len(item.path), item.path)):
         digest = contents[entry.path].digest
         if digest is not None:
             kept.setdefault(digest, entry.path)
