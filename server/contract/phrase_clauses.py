@@ -288,10 +288,12 @@ def marks(cursor: Cursor) -> bool:
     joint = 2 if cursor.unit(1) == "minute" else 1
     if minutes > 59 or cursor.word(joint) != "past" or cursor.clock(joint + 1) is not None:
         return False
+    of_hour = cursor.word(joint + 1) in DETERMINERS and cursor.unit(joint + 2) == "hour"
+    # `every day at 9 past` is no minute of each hour, but an hour that somebody did not finish.
+    if not (of_hour or joint == 2 or (cursor.draft.every or ("", ""))[1] == "hour"):
+        return False
     cursor.draft.marks |= {minutes}
-    cursor.place += joint + 1
-    if cursor.word(0) in ("the", "each", "every") and cursor.unit(1) == "hour":
-        cursor.place += 2
+    cursor.place += joint + 1 + 2 * of_hour
     return True
 
 

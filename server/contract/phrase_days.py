@@ -307,7 +307,7 @@ def delay(cursor: Cursor) -> bool:
 
 
 def zone(cursor: Cursor) -> bool:
-    """`in Berlin`, `Europe/Berlin`, `UTC`, `Tokyo time`; an abbreviation is refused with a zone it may mean."""
+    """`in Berlin`, `Europe/Berlin`, `UTC`, `Tokyo time`; abbreviations are refused with a zone each."""
     start = int(cursor.word() == "in")
     words = [cursor.word(start + ahead) for ahead in range(MOST_WORDS)]
     words = words[: words.index("")] if "" in words else words

@@ -44,7 +44,7 @@ class Draft:
 
     `items`, in the order they were said: times (`Clock`), weekdays, days of the month and months (numbers as
     in cron). `every`: a number of `minute` or `hour`. `often`: `day week month year`, or `months` when
-    `items` holds an even choice of them. `marks`: minutes of each hour. `past`: minutes and hours as plain lists.
+    `items` holds an even choice of them. `marks`: minutes of each hour. `past`: minutes and hours as lists.
     `either`: a day of the month or a weekday is enough. `count`: so many times in a unit. `unsayable`: why
     cron cannot say it, and what comes closest.
     """

@@ -45,8 +45,8 @@ _MOST_SHOWN: Final = 80
 # The first clause that takes the next words has them, so the more particular ones come first.
 _CLAUSES: Final = (
     when.marks, when.count, when.every, when.frequency, days.one_date, days.delay, when.part_of_day,
-    when.span, when.past_hours, days.weekday, days.working_days, days.last_day, days.month, days.ordinal, days.of_month,
-    days.excepted, days.either, when.time, days.zone,
+    when.span, when.past_hours, days.weekday, days.working_days, days.last_day, days.month, days.ordinal,
+    days.of_month, days.excepted, days.either, when.time, days.zone,
 )  # fmt: skip
 _VOCABULARY: Final = sorted(
     {*WEEKDAYS, *MONTHS, *UNITS, *FREQUENCIES, *PARTS, *WEEKDAY_SETS}
@@ -87,8 +87,8 @@ def read_phrase(text: str, *, zone: str, now: datetime) -> Reading:
     `now` is aware. Hours without am or pm are on the 24-hour clock, days without a time mean 9:00.
 
     Raises `BadDocument` with code `phrase` for what is not understood or not sayable in cron exactly, with
-    the closest readable phrases and their cron in the hint, and as `parse_schedule` for what never fires, is past
-    or has a wrong cron field.
+    the closest readable phrases and their cron in the hint, and as `parse_schedule` for what never fires, is
+    past or has a wrong cron field.
     """
     parse_schedule("0 0 * * *", zone, now=now)
     if len(text) > LONGEST_PHRASE:
@@ -119,7 +119,7 @@ def _task_colon(text: str) -> int | None:
 def _cron_as_written(phrase: str, zone: str, now: datetime) -> Schedule | None:
     """The schedule of a phrase that is a cron line or shorthand, with a zone behind it or not; else None."""
     parts = phrase.split()
-    length = 1 if phrase.lstrip().startswith("@") else 5
+    length = 1 if phrase.lstrip().startswith("@") and len(parts[0]) > 1 else 5
     written = length == 1 or any(part.startswith("*") for part in parts[:5])
     if len(parts) < length or not (written or (len(parts) == length and parts[0][0].isdigit())):
         return None

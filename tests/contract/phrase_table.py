@@ -126,6 +126,8 @@ READ: list[tuple[str, str, str]] = [
     ("every first day of the month", "0 9 1 * *", HERE),
     ("every 3rd day of the month at 7", "0 7 3 * *", HERE),
     ("every quarter hour between 9 and 10", "*/15 9 * * *", HERE),
+    ("on the 1st to 31st or every Monday", "0 9 * * *", HERE),
+    ("on the 1st or on weekdays in May at 6", "0 6 1 5 1-5", HERE),
     ("first of the month", "0 9 1 * *", HERE),
     ("second of March", "0 9 2 3 *", HERE),
     ("first day of the year", "0 9 1 1 *", HERE),

@@ -316,6 +316,18 @@ def test_the_words_that_are_not_understood_are_named_and_no_others() -> None:
     assert "weekday" not in refusal.sentence
 
 
+_NO_FILLERS = (
+    "not never but except or unless about sharp my to this next every other half past from until of for by"
+    " when only roughly daily's 99 4711 9:60 @ # 1/2 \u0661 \u00e9t\u00e9"
+)
+
+
+@pytest.mark.parametrize("word", _NO_FILLERS.split())
+def test_no_word_is_passed_over_that_is_not_a_known_filler(word: str) -> None:
+    for text in (f"every day {word} at 9", f"{word} every day at 9", f"every day at 9 {word}"):
+        assert refused(text).code == "phrase"
+
+
 def test_a_negation_is_never_dropped_from_a_closest_reading() -> None:
     assert refused("never on Monday at 8").hint.startswith("closest: every day at 9:00 (0 9 * * *)")
 

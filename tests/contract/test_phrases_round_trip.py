@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from server.contract.cron import parse_cron
 from server.contract.phrases import LONGEST_PHRASE, read_phrase
 from server.contract.refusals import BadDocument
-from server.contract.schedule import Schedule, parse_schedule, slots_between
+from server.contract.schedule import Schedule, next_slots, parse_schedule
 from server.contract.schedule_words import describe
 from tests.contract.phrase_table import NOW
 
@@ -87,11 +87,8 @@ _CRON = st.tuples(_field(0, 59), _field(0, 23), _field(1, 31), _field(1, 12), _f
 
 
 def _slots(schedule: Schedule) -> list[tuple[datetime, str]]:
-    """Its slots from March to the next April, both changes of the clock and two month ends of each kind in it."""
-    slots, _ = slots_between(
-        schedule, NOW, datetime(2027, 4, 1, tzinfo=UTC), 100
-    )
-    return [(slot.at, slot.nominal) for slot in slots]
+    """Its next slots; of a daily schedule so many that a change of the clock is among them."""
+    return [(slot.at, slot.nominal) for slot in next_slots(schedule, NOW, 40)]
 
 
 def _same(one: str, other: str, zone: str) -> bool:
@@ -151,7 +148,7 @@ def test_a_one_shot_is_described_and_read_back_as_the_same_instant(moment: datet
         except BadDocument:
             continue
         again = read_phrase(describe(schedule.expression, zone), zone="Pacific/Auckland", now=NOW)
-        assert _slots(parse_schedule(again.expression, again.zone, now=NOW))[:1] == _slots(schedule)[:1]
+        assert _slots(parse_schedule(again.expression, again.zone, now=NOW)) == _slots(schedule) != []
 
 
 _WORDS = (

@@ -39,7 +39,7 @@ class Task:
         for line in (*self.input.splitlines(), *self.content.splitlines()):
             key, colon, value = line.partition(":")
             if colon and key.strip(" \t>*-`").casefold() == name:
-                said = clean(value, SETTING_LIMIT).strip("`'\"* ")
+                said = clean(value, SETTING_LIMIT).lstrip("* ").strip("`'\" ")
                 if said:
                     return said
         return None
