@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 # On a machine that others use too, a deadline would say how busy they are.
-settings.register_profile("house", deadline=None, database=None)
+settings.register_profile("house", deadline=None, database=None, max_examples=40)
 settings.load_profile("house")
 
 ON_REQUEST = ("heavy", "faults", "bench")

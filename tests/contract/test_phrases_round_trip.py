@@ -16,7 +16,7 @@ from server.contract.schedule_words import describe
 from tests.contract.phrase_table import NOW
 
 _ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Etc/GMT-5", "GB-Eire"])
-_SPEND = settings(deadline=None, database=None, max_examples=200)
+_SPEND = settings(deadline=None, database=None, max_examples=80)
 # Naive on purpose: a one-shot is written in the local time of its zone.
 _MOMENTS = st.datetimes(NOW.replace(tzinfo=None, month=4), NOW.replace(tzinfo=None, year=2100))
 
@@ -164,7 +164,7 @@ _HOSTILE = st.one_of(
 )
 
 
-@settings(deadline=None, database=None, max_examples=500)
+@settings(deadline=None, database=None, max_examples=150)
 @given(text=_HOSTILE)
 def test_any_text_is_read_to_a_schedule_that_fires_or_refused(text: str) -> None:
     try:

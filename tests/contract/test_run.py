@@ -106,7 +106,7 @@ ROWS: list[tuple[str, Callable[[Truths], bool], Verdict]] = [
 ]
 
 
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(truths=TRUTHS)
 def test_the_verdict_is_the_first_row_that_matches(truths: Truths) -> None:
     assert verdict_of(truths) == next(word for _, matches, word in ROWS if matches(truths))

@@ -261,7 +261,7 @@ def test_a_due_slot_starts_waits_or_is_skipped_by_its_overlap_policy(
     assert overlap_decision(policy, running, queued) == decision
 
 
-@settings(deadline=None, database=None, max_examples=200)
+@settings(deadline=None, database=None, max_examples=80)
 @given(
     policy=st.sampled_from(("skip", "queue", "allow")),
     moves=st.lists(st.sampled_from(("due", "due", "end")), max_size=300),

@@ -248,7 +248,7 @@ _TEXTS = st.one_of(
 )
 
 
-@settings(deadline=None, database=None, max_examples=500)
+@settings(deadline=None, database=None, max_examples=200)
 @given(expression=_TEXTS)
 def test_any_text_is_either_a_schedule_that_fires_or_a_refusal(expression: str) -> None:
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 
-from tests.house.source_tree import Source, imports, uses, within
+from tests.house.source_tree import Source, imports, tree_of, uses, within
 
 CONTRACT = "server.contract"
 # The type of a clock may be named anywhere; the function that reads one only by a composition root.
@@ -221,7 +221,7 @@ def catch_all_breaches(source: Source) -> list[str]:
     if source.path in CATCHES_ALL:
         return []
     found = []
-    for node in ast.walk(ast.parse(source.text)):
+    for node in ast.walk(tree_of(source.text)):
         if isinstance(node, ast.ExceptHandler) and _catches_all(node):
             found.append(f"{source.path}:{node.lineno}: a handler here may not catch everything")
         elif isinstance(node, ast.Call) and _suppresses_all(node):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from tests.house.source_tree import Source
+from tests.house.source_tree import Source, tree_of
 
 Decorated = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -23,7 +23,7 @@ def promise_marks(source: Source) -> Marks:
 
     A mark with anything but one constant id, or on something that pytest does not collect, is a breach.
     """
-    tree = ast.parse(source.text)
+    tree = tree_of(source.text)
     ids: set[str] = set()
     breaches: list[str] = []
     idle = {
@@ -50,7 +50,7 @@ def repeated_ids(text: str) -> list[str]:
     """Keys that stand twice in a dict display of the text: the later one would hide the earlier."""
     keys = [
         key.value
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(tree_of(text))
         if isinstance(node, ast.Dict)
         for key in node.keys
         if isinstance(key, ast.Constant)

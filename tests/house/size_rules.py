@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.house.source_tree import Source, imports, uses, within
+from tests.house.source_tree import Source, imports, tree_of, uses, within
 
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
@@ -26,7 +26,7 @@ def size_breaches(source: Source) -> list[str]:
     lines = len(source.text.splitlines())
     if lines > LONGEST_FILE:
         found.append(f"{source.path}: {lines} lines are more than {LONGEST_FILE}")
-    for node in ast.walk(ast.parse(source.text)):
+    for node in ast.walk(tree_of(source.text)):
         if isinstance(node, Function):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > LONGEST_FUNCTION:
@@ -36,7 +36,7 @@ def size_breaches(source: Source) -> list[str]:
 
 def opening_breaches(source: Source) -> list[str]:
     """A file that does not open with a sentence (first paragraph of its docstring, ended by a full stop)."""
-    tree = ast.parse(source.text)
+    tree = tree_of(source.text)
     if not tree.body:
         return [f"{source.path}: an empty file says nothing about what lives there"]
     opening = (ast.get_docstring(tree) or "").split("\n\n")[0].strip()
@@ -49,7 +49,7 @@ def docstring_breaches(source: Source) -> list[str]:
     """Public functions, classes and methods without a docstring; dunder methods explain themselves."""
     return [
         f"{source.path}:{node.lineno}: {node.name} has no docstring"
-        for node in _public(ast.parse(source.text).body)
+        for node in _public(tree_of(source.text).body)
         if not (ast.get_docstring(node) or "").strip()
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,13 +59,19 @@ def within(name: str, *roots: str) -> bool:
     return any(name == root or name.startswith(root + ".") for root in roots)
 
 
+@cache
+def tree_of(text: str) -> ast.Module:
+    """The syntax tree of a file's text; every rule asks for the same ones."""
+    return ast.parse(text)
+
+
 def imports(source: Source) -> list[Mention]:
     """What the file imports, wherever in it: `from a import b` counts as `a.b`, relative ones are resolved.
 
     Constant arguments of `import_module` and `__import__` count as well: laziness is no way round a layer.
     """
     found: list[Mention] = []
-    for node in ast.walk(ast.parse(source.text)):
+    for node in ast.walk(tree_of(source.text)):
         if isinstance(node, ast.Import):
             found += [Mention(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -81,7 +88,7 @@ def imports(source: Source) -> list[Mention]:
 
 def uses(text: str) -> Iterator[Mention]:
     """The dotted names that the code reads, with import aliases followed back to their module."""
-    tree = ast.parse(text)
+    tree = tree_of(text)
     known = _aliases(tree)
     inner: set[int] = set()
     for node in ast.walk(tree):

@@ -50,6 +50,15 @@ def child(code: str, *arguments: str, home: Path) -> subprocess.CompletedProcess
     )
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an initialised home."""
+    home = tmp_path_factory.mktemp("begun")
+    ended = child(PREAMBLE + "from minion.cli import main; sys.argv[1:] = ['init']; main()", home=home)
+    assert ended.returncode == 0, ended.stderr
+    return home
+
+
 def loaded_by_import(*modules: str, home: Path) -> set[str]:
     ended = child(IMPORT, *modules, home=home)
     assert ended.returncode == 0, ended.stderr
@@ -88,10 +97,8 @@ def test_the_sandboxed_tool_host_loads_nothing_of_the_house(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["runs"], ["runs", "--json"], ["routine", "list"], ["skill", "list"]], ids=" ".join
 )
-def test_a_command_that_only_shows_something_loads_no_heavy_library(arguments: list[str], tmp_path: Path) -> None:
-    begun = child(PREAMBLE + "from minion.cli import main; sys.argv[1:] = ['init']; main()", home=tmp_path)
-    assert begun.returncode == 0, begun.stderr
-    assert loaded_by_command(*arguments, home=tmp_path) & HEAVY_FOR_LISTING == set()
+def test_a_command_that_only_shows_something_loads_no_heavy_library(arguments: list[str], begun: Path) -> None:
+    assert loaded_by_command(*arguments, home=begun) & HEAVY_FOR_LISTING == set()
 
 
 def test_a_heavy_library_that_is_loaded_is_seen(tmp_path: Path) -> None:

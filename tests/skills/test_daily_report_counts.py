@@ -194,6 +194,7 @@ def test_the_changes_at_the_edge_of_a_shallow_clone_are_not_taken_for_new_files(
     assert "The changes of 1 commit at the edge of this shallow clone are not known." in result["text"]
 
 
+@pytest.mark.heavy
 def test_five_thousand_commits_are_counted_exactly(tmp_path: Path) -> None:
     shop = Repository(tmp_path)
     start = 1_795_165_200  # 2026-11-20T09:00:00Z

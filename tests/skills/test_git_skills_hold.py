@@ -107,6 +107,7 @@ def test_one_commit_with_a_wrong_clock_hides_nothing_behind_it(tmp_path: Path, s
     assert run(skill, shop).result["data"]["commits"] == 1
 
 
+@pytest.mark.heavy
 def test_six_thousand_commits_are_counted_exactly(tmp_path: Path, skill: str) -> None:
     shop = Repository(tmp_path)
     start = 1_795_132_800  # 2026-11-20T00:00:00Z

@@ -110,6 +110,7 @@ def test_a_yaml_routine_is_added_with_its_comments_kept_and_its_repository_shown
         assert words in people
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "content"),
     [

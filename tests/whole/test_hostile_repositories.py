@@ -66,6 +66,7 @@ def trapped(folder: Path, wire: Tripwire) -> Trap:
     return trap
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("wire", (*TRIPWIRES, *PROMISES), ids=lambda wire: wire.name)
 def test_control_the_trap_is_live_for_plain_git(wire: Tripwire, tmp_path: Path) -> None:
     trap = trapped(tmp_path, wire)

@@ -58,6 +58,7 @@ def test_a_sandboxed_run_on_odd_repositories_succeeds_too(tmp_path: Path) -> Non
     assert (run["state"], run["verdict"], run["sandbox"]) == ("completed", "ok", "bubblewrap")
 
 
+@pytest.mark.heavy
 @pytest.mark.promise("ENV-3")
 def test_a_repository_of_another_user_is_read_without_changing_what_git_trusts(tmp_path: Path) -> None:
     if os.geteuid() != 0:
@@ -96,6 +97,7 @@ def test_a_tree_that_reaches_into_git_or_out_of_the_workspace_fails_the_run(
     assert written == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["-x", "--upload-pack=touch"])
 def test_a_default_branch_that_looks_like_an_option_fails_the_run_with_its_repository_named(
     name: str, tmp_path: Path
@@ -108,6 +110,7 @@ def test_a_default_branch_that_looks_like_an_option_fails_the_run_with_its_repos
     assert "odd" in run["why"]
 
 
+@pytest.mark.heavy
 def test_what_is_no_repository_fails_the_run_with_its_repository_named(tmp_path: Path) -> None:
     plain, gone, broken = tmp_path / "plain", tmp_path / "gone", begun(tmp_path, "broken").folder
     plain.mkdir()

@@ -52,6 +52,7 @@ def tidy(home: Home) -> list[str]:
     return sorted(entry.name for entry in home.skills.iterdir())
 
 
+@pytest.mark.heavy
 @pytest.mark.promise("SKL-5")
 def test_a_skill_is_begun_packed_checked_added_and_run_by_a_routine(tmp_path: Path, home: Home) -> None:
     begun = run_cli(home, "skill", "new", "greet", "--dir", tmp_path, "--description", 'Says "hi": use it.')
@@ -96,6 +97,7 @@ def test_a_folder_that_is_there_is_never_begun_over(tmp_path: Path, home: Home) 
     refused(run_cli(home, "skill", "new", "greet", "--dir", tmp_path / "nowhere"), 2, "There is no folder")
 
 
+@pytest.mark.heavy
 @pytest.mark.promise("SKL-4")
 def test_peer_defect_12_a_second_skill_of_one_name_never_overwrites_the_first(tmp_path: Path, home: Home) -> None:
     first, second = packed(tmp_path), packed(tmp_path, says="goodbye", top="other-folder/")
@@ -203,6 +205,7 @@ def test_list_tells_origin_need_effects_users_and_what_is_broken(home: Home) -> 
     assert all(words in shown.out for words in ("needs a model", "broken: The skill in", "LLM-THINK-HARD", "muse"))
 
 
+@pytest.mark.heavy
 def test_show_gives_header_files_digest_and_the_head_and_no_control_characters(home: Home) -> None:
     folder = write_skill(home, "greet", "print('x')", effects=["file:*.md"])
     body = header("greet", description="Turns you \u001b[31mred.") + "line\x07\n" * 40
