@@ -22,6 +22,8 @@ from server.contract.refusals import BadDocument, NotFound, Refused
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 # What ssh and a proxy need to reach a remote; nothing else of the caller's environment goes further.
 _PASSED: Final = ("HOME", "SSH_AUTH_SOCK", "USER", "LOGNAME", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
+# The newest runs that a home keeps unless its minion.json says another number (the seed's "last 200 runs").
+KEPT_RUNS: Final = 200
 _KEYS: Final = frozenset({"minion_id", "name", "engine", "timezone", "keep_runs", "repositories", "forges"})
 # Where pull requests and comments go: a repository's host and the API that answers for it.
 FORGES: Final[Mapping[str, str]] = {"github.com": "https://api.github.com"}
@@ -77,7 +79,7 @@ class Config:
     name: str
     engine: str = "script"
     timezone: str = "UTC"
-    keep_runs: int = 200
+    keep_runs: int = KEPT_RUNS
     repositories: tuple[str, ...] = field(default=())
     forges: Mapping[str, str] = field(default_factory=lambda: dict(FORGES))
 
@@ -153,7 +155,7 @@ def _checked(home: Home, data: Any) -> Config:
     if unknown:
         raise _wrong(home, f"unknown key {unknown[0]!r}")
     defaults = {
-        "engine": "script", "timezone": "UTC", "keep_runs": 200, "repositories": [], "forges": dict(FORGES)
+        "engine": "script", "timezone": "UTC", "keep_runs": KEPT_RUNS, "repositories": [], "forges": dict(FORGES)
     }  # fmt: skip
     values: Mapping[str, Any] = {**defaults, **data}
     try:

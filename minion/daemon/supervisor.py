@@ -119,18 +119,17 @@ class Supervisor:
 
     async def _clear_away(self) -> None:
         """Remove folders that an owner left who died on the threshold: of a pruned run, or of one never begun."""
-
-        async def standing(db: Connection) -> tuple[set[str], set[str]]:
-            kept = await db.execute_fetchall("SELECT id FROM runs")
-            pruned = await db.execute_fetchall("SELECT ref FROM home_chain WHERE kind = 'tombstone'")
-            return {row["id"] for row in kept}, {row["ref"] for row in pruned}
-
-        kept, pruned = await self._writer.transact(standing)
         folders = list(self._runs_dir.iterdir()) if self._runs_dir.is_dir() else []
-        for folder in folders:
-            begun = (folder / "events.ndjson").exists()
+
+        async def strays(db: Connection) -> list[tuple[Path, bool]]:
+            kept = {row["id"] for row in await db.execute_fetchall("SELECT id FROM runs")}
+            query = "SELECT 1 FROM home_chain WHERE ref = ? AND kind = 'tombstone'"
+            unknown = [folder for folder in folders if folder.name not in kept]
+            return [(f, bool(list(await db.execute_fetchall(query, (f.name,))))) for f in unknown]
+
+        for folder, pruned in await self._writer.transact(strays):
             # A run with events and without a row may belong to a store that was put back: it is kept.
-            if folder.name not in kept and (folder.name in pruned or not begun):
+            if pruned or not (folder / "events.ndjson").exists():
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _start(self, order: Order) -> asyncio.subprocess.Process:

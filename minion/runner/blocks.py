@@ -33,7 +33,7 @@ class Ending:
 
 
 class Walk:
-    """The beat of one run: which block is open, which were begun, and the numbering of steps."""
+    """The beat of one run: which block is open, and the numbering of steps."""
 
     def __init__(self, link: DaemonLink, names: dict[str, str], agent: str) -> None:
         self._link = link
@@ -41,7 +41,6 @@ class Walk:
         self._agent = agent
         self._steps = 0
         self._open: str | None = None
-        self.begun: list[str] = []
 
     async def say(self, type_: str, data: Mapping[str, Any]) -> None:
         """Emit an event of the open block, or of the run where none is open. Raises `DaemonLost`."""
@@ -53,7 +52,6 @@ class Walk:
         name = self._names.get(block.code, block.code)
         await self._link.emit("block.started", {"name": name, "kind": block.kind}, block=block.code)
         self._open = block.code
-        self.begun.append(block.code)
         ending = Ending()
         fallback: StepState = "failed"
         try:

@@ -14,8 +14,6 @@ from server.contract.topology import CanonicalBlock, TakenStep, compare, fingerp
 if TYPE_CHECKING:
     from aiosqlite import Connection
 
-KEPT_RUNS: Final = 200
-
 
 async def end_run(
     db: Connection, run_id: str, end: RunState, *, now: str, why: str | None = None, hint: str | None = None

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-ID_PREFIXES = ("trig_", "run_", "session_", "eff_", "dec_", "gap_")
 IdPrefix = Literal["trig_", "run_", "session_", "eff_", "dec_", "gap_"]
 ID_BODY = re.compile(r"01[0-9A-HJKMNP-TV-Z]{20}")
 CHAIN_START = "0" * 64

@@ -98,7 +98,7 @@ HASH = "--hash=sha256:" + "0" * 64
         f"click {HASH}",
         f"click==8.* {HASH}",
         "click==8.5.1",
-        "--index-url https://example.org/simple",
+        "--index" + "-url https://example.org/simple",
         f"click @ https://example.org/click.whl {HASH}",
         "-e .",
     ],

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minion.store.run_end import KEPT_RUNS, end_run, prune
+from minion.config import KEPT_RUNS
+from minion.store.run_end import end_run, prune
 from minion.store.run_history import breaches
 from minion.store.run_log import chain_heads, open_run
 from minion.store.writer import Writer
