@@ -16,8 +16,11 @@ _VERBS: Final[dict[str, tuple[str, str]]] = {
     "run": ("minion.commands.run", "Run a routine now and wait for its end."),
     "runs": ("minion.commands.runs", "List the newest runs."),
     "show": ("minion.commands.show", "Show one run: report, steps, verdict, effects."),
-    "routine": ("minion.commands.routine", "Add, list, show and remove routines."),
+    "effects": ("minion.commands.effects", "Show what a run did outside, and how to take it back."),
+    "verify": ("minion.commands.verify", "Check that the log is intact."),
+    "routine": ("minion.commands.routine", "Add, begin from a template, list, show and remove routines."),
     "skill": ("minion.commands.skill", "List, show, check, begin, add and remove skills."),
+    "where": ("minion.commands.where", "Say where everything lies."),
 }
 EXIT_CODES: Final = """\
 Exit codes: 0 ok or unchecked · 1 failed or not delivered · 2 bad use · 3 refused · 4 partial, unknown, stopped."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ from minion.commands.presentation import local_time, mark, table
 from minion.config import Home, load_config
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines
+from minion.template_list import template_named, templates
+from server.contract.refusals import BadUse
 
 
 @click.group("routine")
 def command() -> None:
-    """Add, list, show and remove routines.
+    """Add, begin from a template, list, show and remove routines.
 
     A routine's truth is its file in the home's routines folder; edit it there, or add it again with --replace.
     """
@@ -45,6 +49,41 @@ def add(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
         click.echo(f"  fires         not by itself: {why}; {program(ctx)} run {added.kept.name} does")
     if not document["notify"]:
         click.echo("  alerts        nobody will be told if it fails")
+
+
+@command.command("new")
+@click.option("--template", "template", metavar="TEMPLATE", help="The template to begin from.")
+@click.option("--name", metavar="NAME", help="The routine's name [default: the template's].")
+@click.option("--list", "only_list", is_flag=True, help="List the templates.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def new(ctx: click.Context, template: str | None, name: str | None, only_list: bool, as_json: bool) -> None:
+    """Begin a routine from a ready template, for the checkout around the current folder.
+
+    The file that is kept in the home carries the template's comments: edit it there.
+
+    \b
+    Examples:
+      minion routine new --list
+      minion routine new --template standup-prep
+      minion routine new --template weekly-digest --name api-digest
+    """
+    if only_list or template is None:
+        if not only_list:
+            raise BadUse("no_template", "No template was named.", hint="minion routine new --list")
+        _print_templates(as_json)
+        return
+    chosen = template_named(template)
+    body = chosen.body
+    if name is not None:
+        body = b"".join(
+            f"name: {json.dumps(name)}\n".encode() if line.startswith(b"name:") else line
+            for line in body.splitlines(keepends=True)
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{chosen.name}.yaml"
+        file.write_bytes(body)
+        ctx.invoke(add, file=file, replace=False, as_json=as_json)
 
 
 @command.command("list")
@@ -125,6 +164,14 @@ def _owning(work: Coroutine[Any, Any, Any]) -> Any:
     import asyncio
 
     return asyncio.run(work)
+
+
+def _print_templates(as_json: bool) -> None:
+    known = templates()
+    if as_json:
+        print_json([{"name": t.name, "summary": t.summary, "keywords": list(t.keywords)} for t in known])
+        return
+    click.echo("\n".join(table(["template", "what it does"], [[t.name, t.summary] for t in known])))
 
 
 async def _add(home: Home, file: Path, replace: bool) -> Any:

@@ -123,6 +123,19 @@ def breaches(db: sqlite3.Connection, run_id: str | None = None) -> list[Breach]:
     return found
 
 
+def log_size(db: sqlite3.Connection, run_id: str | None = None) -> dict[str, int]:
+    """How many runs, events, steps and tombstones were looked at, of one run or of the home."""
+    where, values = ("WHERE run_id = ?", (run_id,)) if run_id is not None else ("", ())
+    runs = 1 if run_id is not None else db.execute("SELECT count(*) FROM runs").fetchone()[0]
+    stones = "SELECT count(*) FROM home_chain WHERE kind = 'tombstone'"
+    return {
+        "runs": runs,
+        "events": db.execute(f"SELECT count(*) FROM events {where}", values).fetchone()[0],  # noqa: S608
+        "steps": db.execute(f"SELECT count(*) FROM step_logs {where}", values).fetchone()[0],  # noqa: S608
+        "tombstones": 0 if run_id is not None else db.execute(stones).fetchone()[0],
+    }
+
+
 _GONE: Final = """
 SELECT ref, min(position) AS position FROM home_chain WHERE kind = 'run' AND ref NOT IN (SELECT id FROM runs)
     AND ref NOT IN (SELECT ref FROM home_chain WHERE kind = 'tombstone') GROUP BY ref ORDER BY position
