@@ -271,7 +271,8 @@ def test_a_signal_stops_a_run_in_good_order(home: Home, tmp_path: Path, number: 
 def test_help_names_every_verb_and_the_exit_codes_without_a_home(tmp_path: Path) -> None:
     home = Home(tmp_path / "nowhere")
     ended = run_cli(home, "--help")
-    for word in ("init", "run", "runs", "show", "effects", "verify", "routine", "skill", "where", "Exit codes: 0 ok or unchecked"):
+    verbs = ("init", "run", "runs", "show", "effects", "verify", "routine", "skill", "where")
+    for word in (*verbs, "Exit codes: 0 ok or unchecked"):
         assert word in ended.out
     assert (ended.code, ended.err) == (0, "")
     for verb in (["init"], ["run"], ["runs"], ["show"], ["routine"], ["routine", "add"]):
