@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from server.contract.phrases import read_phrase
+from server.contract.phrases.said_back import describe
 from server.contract.refusals import BadDocument
 from server.contract.schedule import next_slots, parse_schedule
-from server.contract.schedule_words import describe
 from tests.contract.phrase_table import HERE, NOW, READ
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from server.contract.cron import parse_cron
 from server.contract.phrases import LONGEST_PHRASE, read_phrase
+from server.contract.phrases.said_back import describe
 from server.contract.refusals import BadDocument
 from server.contract.schedule import Schedule, next_slots, parse_schedule
-from server.contract.schedule_words import describe
 from tests.contract.phrase_table import NOW
 
 _ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Etc/GMT-5", "GB-Eire"])

@@ -12,9 +12,7 @@ CONTRACT = "server.contract"
 CLOCK_TYPE = "minion.clock.Clock"
 # What a minion may know of the contract: modules that load in milliseconds. The others need pydantic.
 PURE = frozenset(
-    {"schedule", "cron", "run", "topology", "quota", "refusals", "digest", "redaction", "processes"}
-    | {"phrases", "phrase_clauses", "phrase_cursor", "phrase_days", "phrase_draft", "phrase_sum"}
-    | {"phrase_times", "phrase_words", "phrase_zones", "schedule_words"}
+    {"schedule", "cron", "phrases", "run", "topology", "quota", "refusals", "digest", "redaction", "processes"}
 )
 PURE_THIRD_PARTY = frozenset({"croniter"})
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from server.contract.phrase_draft import Clock, Draft, Unread
-from server.contract.schedule_words import clock, listed, runs_of
+from server.contract.phrases.draft import Clock, Draft, Unread
+from server.contract.phrases.said_back import clock, listed, runs_of
 
 TWO_TRIGGERS: Final = "so it takes more than one trigger"
 # When something is due if the phrase names days and no time (9:00 as the presets of `schedule`).

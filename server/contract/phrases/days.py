@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
-from server.contract.phrase_clauses import DETERMINERS, end_of, on, pause, say_part, weekdays_at
-from server.contract.phrase_cursor import MOST_GUESSED, Cursor
-from server.contract.phrase_draft import Draft
-from server.contract.phrase_words import PARTS, WEEKDAY_NAMES, WORKING_WEEK
-from server.contract.phrase_zones import ABBREVIATIONS, MOST_WORDS, nearest_zone, zone_named
-from server.contract.schedule_words import listed
+from server.contract.phrases.clauses import DETERMINERS, end_of, on, pause, say_part, weekdays_at
+from server.contract.phrases.cursor import MOST_GUESSED, Cursor
+from server.contract.phrases.draft import Draft
+from server.contract.phrases.said_back import listed
+from server.contract.phrases.words import PARTS, WEEKDAY_NAMES, WORKING_WEEK
+from server.contract.phrases.zones import ABBREVIATIONS, MOST_WORDS, nearest_zone, zone_named
 
 _MONTH_LENGTHS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _LAST_DAY: Final = "cron cannot say the last day of a month, which is the 28th to the 31st"

@@ -8,7 +8,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from server.contract.cron import CronFields, parse_cron
-from server.contract.phrase_words import MONTH_NAMES, WEEKDAY_NAMES, WORKING_WEEK
+from server.contract.phrases.words import MONTH_NAMES, WEEKDAY_NAMES, WORKING_WEEK
 from server.contract.schedule import Schedule, restore_schedule
 
 # As many times of day as a sentence lists before it counts minutes and hours.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from server.contract.phrase_cursor import Cursor
-from server.contract.phrase_draft import Clock, Draft, Variant
-from server.contract.phrase_times import neighbours
-from server.contract.phrase_words import FREQUENCIES, PARTS, WEEKDAY_SETS
+from server.contract.phrases.cursor import Cursor
+from server.contract.phrases.draft import Clock, Draft, Variant
+from server.contract.phrases.times import neighbours
+from server.contract.phrases.words import FREQUENCIES, PARTS, WEEKDAY_SETS
 
 _TIMES_WORDS: Final = {"once": 1, "twice": 2, "thrice": 3}
 DETERMINERS: Final = ("the", "each", "every")

@@ -8,12 +8,13 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Final
 
-from server.contract import phrase_clauses as when
-from server.contract import phrase_days as days
-from server.contract.phrase_cursor import MOST_GUESSED, Cursor, Fault
-from server.contract.phrase_draft import Draft, Unread
-from server.contract.phrase_sum import expression_of
-from server.contract.phrase_words import (
+from server.contract.phrases import clauses as when
+from server.contract.phrases import days
+from server.contract.phrases.cursor import MOST_GUESSED, Cursor, Fault
+from server.contract.phrases.draft import Draft, Unread
+from server.contract.phrases.said_back import describe, said
+from server.contract.phrases.sum import expression_of
+from server.contract.phrases.words import (
     FILLERS,
     FREQUENCIES,
     MONTHS,
@@ -27,7 +28,6 @@ from server.contract.phrase_words import (
 )  # fmt: skip
 from server.contract.refusals import BadDocument
 from server.contract.schedule import Schedule, parse_schedule, restore_schedule
-from server.contract.schedule_words import describe, said
 
 __all__ = ["LONGEST_PHRASE", "Reading", "describe", "read_phrase"]
 

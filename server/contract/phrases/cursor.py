@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from server.contract.phrase_draft import Clock, Draft, Kind, Variant
-from server.contract.phrase_words import FILLERS, MONTHS, UNITS, WEEKDAYS, Token
+from server.contract.phrases.draft import Clock, Draft, Kind, Variant
+from server.contract.phrases.words import FILLERS, MONTHS, UNITS, WEEKDAYS, Token
 
 _END = Token("word", "")
 # A misspelt word is compared with every known one, so only the first few are.

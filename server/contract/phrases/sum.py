@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from server.contract.phrase_draft import Clock, Draft, Item, Kind, Unread
-from server.contract.phrase_times import TWO_TRIGGERS, compact, neighbours, resolved, stepped, time_fields
-from server.contract.phrase_words import WEEKDAY_NAMES
-from server.contract.schedule_words import weekday_names
+from server.contract.phrases.draft import Clock, Draft, Item, Kind, Unread
+from server.contract.phrases.said_back import weekday_names
+from server.contract.phrases.times import TWO_TRIGGERS, compact, neighbours, resolved, stepped, time_fields
+from server.contract.phrases.words import WEEKDAY_NAMES
 
 _ALL_WEEKDAYS: Final = frozenset(range(7))
 # Kinds that may be said in pairs, a pair at a time.
