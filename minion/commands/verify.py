@@ -30,7 +30,7 @@ def command(ctx: click.Context, run: str | None, as_json: bool) -> int:
         found = [{"chain": breach.chain, "position": breach.position} for breach in broken]
         print_json({"intact": not broken, **size, "breaches": found})
         return 1 if broken else 0
-    counted = ", ".join(f"{number:,} {name}" for name, number in size.items())
+    counted = ", ".join(f"{number:,} {name if number != 1 else name[:-1]}" for name, number in size.items())
     click.echo(f"{mark('failed' if broken else 'ok')}  log {'BROKEN' if broken else 'intact'}: {counted}")
     for breach in broken:
         click.echo(f"  {breach.chain}, entry {breach.position}")

@@ -21,8 +21,8 @@ class DaemonLost(Exception):
 class DaemonLink:
     """Numbers, redacts, keeps and sends events; knows what was acknowledged and whether to stop.
 
-    `events_file` is created with mode 0600 and only ever appended to. `cancel_reason` is None until the
-    daemon cancels; `lost` is set when the daemon's pipe closes.
+    Events are appended to `events.ndjson` of the run folder (0600). `cancel_reason` is None until the daemon
+    cancels; `lost` is set when the daemon's pipe closes.
     """
 
     def __init__(self, run_dir: Path, *, out_fd: int, redactor: Redactor, clock: Clock) -> None:
@@ -61,7 +61,7 @@ class DaemonLink:
         self._seq += 1
         event = Event(self._seq, instant(self._clock()), type_, block, clean)
         line = event.line()
-        os.write(self._file, line)
+        _write_all(self._file, line)
         try:
             _write_all(self._out, line)
         except OSError as error:

@@ -49,6 +49,7 @@ class Run:
         self.results: list[tuple[str, TaskResult]] = []
         self.checks: list[Check] = []
         self.gaps: list[dict[str, Any]] = []
+        self.walked = False
         self.rigid: dict[str, Callable[[], Awaitable[None]]] = {
             "TSK-VALIDATE-TRIGGER": self.validate_trigger,
             "SCR-CLONE-REPO": self.prepare_workspace,
@@ -58,6 +59,7 @@ class Run:
     async def perform(self) -> End:
         """Walk the process to its end and say `run.finished`. Raises `DaemonLost` when nobody listens."""
         end, why, hint = await self._walk_blocks()
+        self.walked = True
         if self.stage is not None:
             await self.stage.tools.close()
         if self.workspace is not None and end == "completed":
@@ -301,7 +303,8 @@ async def run_order(order: Order, link: DaemonLink, clock: Clock, secrets: Mappi
     stop = asyncio.ensure_future(_stopped(link))
     try:
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        # A cancel that comes after the last block comes too late: what was done is done, and is told.
+        if not work.done() and (link.lost.is_set() or not run.walked):
             work.cancel()
         return await work
     except asyncio.CancelledError:

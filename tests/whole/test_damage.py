@@ -6,13 +6,23 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from minion.app import Minion
 from minion.clock import utc_now
 from minion.config import Home
 from minion.daemon.triggers import Trigger
 from minion.store.run_log import move, open_run
 from minion.wire import Event
 from server.contract.digest import instant
-from tests.whole.homes import at_work, make_home, performed, run_cli, run_of, write_routine, write_skill
+from tests.whole.homes import (
+    at_work,
+    make_home,
+    performed,
+    run_cli,
+    run_of,
+    run_once,
+    write_routine,
+    write_skill,
+)
 
 
 async def left_behind(home: Home, events: list[Event]) -> str:
@@ -85,3 +95,23 @@ def test_the_smallest_output_limit_leaves_the_report_whole(tmp_path: Path) -> No
     write_routine(home, "task", "act", limits={"output_bytes": 1})
     run = performed(home, "task")
     assert (run["state"], run["outcome"]) == ("completed", "success")
+
+
+def test_a_cancel_after_the_last_block_comes_too_late_and_the_run_says_what_it_did(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    write_skill(home, "act", "answer(text='x', effects=[{'kind': 'file', 'target': 'a.md', 'body': 'x'}])")
+    write_routine(home, "task", "act", effects=["file:*.md"])
+
+    async def story() -> str:
+        owners: list[Minion] = []
+
+        def on_event(run_id: str, event: Event) -> None:
+            if (event.type, event.block) == ("block.finished", "040.001.04"):
+                owners[0].supervisor.cancel(run_id, "too late")
+
+        async with at_work(home, on_event=on_event) as minion:
+            owners.append(minion)
+            return await run_once(minion, "task")
+
+    run = run_of(home, asyncio.run(story()))
+    assert (run["state"], run["delivery"], run["verdict"]) == ("completed", "delivered", "ok")

@@ -27,8 +27,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with one run that delivered a file, kept a message and was refused another."""
     made = make_home(tmp_path_factory.mktemp("inspected"))
     write_skill(made, "stage", STAGE)
-    write_routine(made, "work", "stage", effects=["file:*.md", "message:team"])
-    performed(made, "work")
+    write_routine(made, "inspect", "stage", effects=["file:*.md", "message:team"])
+    performed(made, "inspect")
     return made
 
 
@@ -47,15 +47,15 @@ def test_where_names_every_place_and_those_that_are_not_there_yet(home: Home, tm
 
 
 def test_effects_say_what_was_done_what_was_not_and_how_to_take_it_back(home: Home) -> None:
-    effects = run_cli(home, "effects", "work@last", "--json").json()
+    effects = run_cli(home, "effects", "inspect@last", "--json").json()
     assert [(e["kind"], e["target"], e["state"]) for e in effects] == [
         ("file", "a.md", "delivered"),
         ("message", "team", "accepted"),
         ("message", "strangers", "refused"),
     ]
     shown = run_cli(home, "effects", "last", cwd=home.root)
-    file = home.outbox / "work" / "a.md"
-    assert f"where  outbox/work/a.md\n    saw    1 bytes\n    undo   rm {file}" in shown.out
+    file = home.outbox / "inspect" / "a.md"
+    assert f"where  outbox/inspect/a.md\n    saw    1 bytes\n    undo   rm {file}" in shown.out
     assert "message:strangers is not on the routine's list of effects" in shown.out
     # The command that is shown really takes it back.
     assert os.system(f"rm {file}") == 0  # noqa: S605
@@ -68,7 +68,7 @@ def test_an_intact_log_is_said_to_be_intact_with_what_was_looked_at(home: Home) 
     assert (whole.code, one.code) == (0, 0)
     assert (whole.json()["intact"], whole.json()["runs"], whole.json()["breaches"]) == (True, 1, [])
     assert one.json()["events"] == whole.json()["events"] > 20
-    assert "log intact: 1 runs" in verified(home).out
+    assert "log intact: 1 run, " in verified(home).out
 
 
 @pytest.mark.promise("STO-3")
