@@ -10,7 +10,7 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -76,17 +76,31 @@ def answers_of(
 
     Raises `Refused` when the child cannot do its work.
     """
-    asked = {
-        "check": None if check is None else {"zone": check.zone, "now": check.now},
-        "documents": [
-            {"kind": c.kind, "name": c.name, "source": c.source, "body": base64.b64encode(c.body).decode()}
-            for c in candidates
-        ],
-    }
+    documents = [
+        {"kind": c.kind, "name": c.name, "source": c.source, "body": base64.b64encode(c.body).decode()}
+        for c in candidates
+    ]
+    zone_and_now = None if check is None else {"zone": check.zone, "now": check.now}
+    return _asked({"check": zone_and_now, "documents": documents})
+
+
+def changed(source: Path, body: bytes, changes: Mapping[str, Any]) -> bytes:
+    """A routine's file with `changes`, new values by top-level key, and all else as it was written.
+
+    Raises `BadDocument` when it is no routine, or would be none then; `Refused` as `admit_fresh` does.
+    """
+    said = {"kind": "change", "source": str(source), "body": base64.b64encode(body).decode(), "changes": changes}
+    (answer,) = _asked({"check": None, "documents": [said]})
+    if isinstance(answer, Refusal):
+        raise answer
+    return str(answer["body"]).encode()
+
+
+def _asked(batch: Mapping[str, Any]) -> list[dict[str, Any] | Refusal]:
     argv = [sys.executable, "-I", "-m", "minion.check"]
     try:
         done = subprocess.run(
-            argv, input=canonical_json(asked).encode(), capture_output=True, timeout=_SECONDS, cwd="/", check=False
+            argv, input=canonical_json(batch).encode(), capture_output=True, timeout=_SECONDS, cwd="/", check=False
         )
         answers = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -14,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import server.contract
-from minion.admission import SUFFIXES, ScheduleCheck, admit, admit_fresh, process_candidate, routine_candidate
+from minion.admission import (
+    SUFFIXES,
+    ScheduleCheck,
+    admit,
+    admit_fresh,
+    changed,
+    process_candidate,
+    routine_candidate,
+)
 from minion.clock import Clock
 from minion.config import Config, Home, held, load_config, write_private
 from minion.daemon.orders import Ingredients, lock_of, make_order
@@ -35,9 +41,6 @@ if TYPE_CHECKING:
     from minion.store.writer import Connection
 
 PROCESS: Final = "WF-ROUTINE-EXEC"
-# A YAML line that names the repositories and gives none.
-_SAYS_NOTHING: Final = re.compile(rb"^repositories:[ \t]*(?:null|~)?[ \t\r]*\n?", re.MULTILINE)
-_FIRST_KEY: Final = re.compile(rb"^[a-z_]+:", re.MULTILINE)
 # One byte over what a document may have: enough to be refused as too large.
 _READ_BYTES: Final = 256 * 1024 + 1
 
@@ -67,12 +70,41 @@ class Minion:
 
         Raises a `Refusal` with nothing written.
         """
-        body = _read_file(source)
+        return await self._put(source, _read_file(source), replace=replace, folder=folder)
+
+    async def edit_routine(self, name: str, draft: Path, *, begun: bytes, folder: Path) -> Added:
+        """Put a routine's edited file in the place of its file, which held `begun` when editing began.
+
+        Raises a `Refusal` with nothing written: also when the file says something else by now, and when the
+        draft names another routine.
+        """
+        file = self._file_of(name)
+        if _read_file(file) != begun:
+            says = f"{file} was changed by somebody else while you edited."
+            raise Refused("changed_meanwhile", says, hint=f"compare it with your draft {draft}")
+        return await self._put(draft, _read_file(draft), replace=True, folder=folder, name=name)
+
+    async def change_routine(self, name: str, changes: Mapping[str, Any]) -> Added:
+        """Change top-level keys of a routine's file, all else in it staying as written.
+
+        Raises a `Refusal` with nothing written.
+        """
+        file = self._file_of(name)
+        body = await asyncio.to_thread(changed, file, _read_file(file), changes)
+        return await self._put(file, body, replace=True, folder=self.home.root, name=name)
+
+    async def _put(
+        self, source: Path, body: bytes, *, replace: bool, folder: Path, name: str | None = None
+    ) -> Added:
         check = ScheduleCheck(self.config.timezone, self._now())
         (document,) = await asyncio.to_thread(admit_fresh, [routine_candidate(source, body)], check)
         due = tuple(document.pop("next"))
+        _check_name(source, document, name)
         if document["repositories"] is None:
-            body, document = await self._resolve(source, body, document, top_level(folder))
+            top = top_level(folder)
+            found = {"repositories": [str(top)] if top is not None else []}
+            body = await asyncio.to_thread(changed, source, body, found)
+            (document,) = await admit(self.writer, [routine_candidate(source, body)])
         await self._check_fit(document)
         # A name without a known ending was read as YAML, which JSON is too.
         suffix = source.suffix if source.suffix in SUFFIXES else ".yaml"
@@ -131,9 +163,7 @@ class Minion:
         now = self._now()
         try:
             (document,) = await admit(self.writer, [routine_candidate(files[0], _read_file(files[0]))])
-            if document["name"] != name:
-                says = f"{files[0]} holds the routine {document['name']}."
-                raise BadDocument("routine_name", says, hint="rename one of the two")
+            _check_name(files[0], document, name)
             full = self._owned(document)
         except Refusal as refusal:
             good = _last_good(self.home, name)
@@ -144,6 +174,13 @@ class Minion:
         return await self.writer.transact(
             lambda db: keep_routine(db, full, source=str(files[0]), replace=True, now=now)
         )
+
+    def _file_of(self, name: str) -> Path:
+        files = routine_files(self.home, name)
+        if not files:
+            says = f"The routine {name} has no file in {self.home.routines}."
+            raise NotFound("no_such_routine", says, hint="minion routine list")
+        return files[0]
 
     async def _gather(self, kept: KeptRoutine) -> Ingredients:
         folders: dict[str, SkillFolder] = {}
@@ -160,23 +197,6 @@ class Minion:
         check_codes(process, skills)
         admitted = dict(zip(folders, skills, strict=True))
         return Ingredients(kept, process, folders, admitted, pinned_digests())
-
-    async def _resolve(
-        self, source: Path, body: bytes, document: dict[str, Any], top: Path | None
-    ) -> tuple[bytes, dict[str, Any]]:
-        """A routine's file and admitted form with the repositories that it left out, and nothing else changed."""
-        full = _with_repositories(body, top)
-        try:
-            (resolved,) = await admit(self.writer, [routine_candidate(source, full)])
-        except BadDocument:
-            resolved = {}
-        if {**resolved, "repositories": None} != document:
-            raise BadDocument(
-                "no_repositories",
-                f"{source}: `repositories` is missing and cannot be written into a file of this form.",
-                hint="add `repositories: []`, or the paths of those it works on",
-            )
-        return full, resolved
 
     async def _check_fit(self, document: Mapping[str, Any]) -> None:
         """Refuse at save what could never run here: unknown skills, a missing engine, another minion's routine."""
@@ -289,18 +309,7 @@ def _read_file(path: Path) -> bytes:
         ) from error
 
 
-def _with_repositories(body: bytes, top: Path | None) -> bytes:
-    """The file with the repositories it left out: what the user wrote stays as written."""
-    found = [str(top)] if top is not None else []
-    with contextlib.suppress(ValueError):
-        full = {**json.loads(body), "repositories": found}
-        return (json.dumps(full, indent=2, ensure_ascii=False) + "\n").encode()
-    line = f"repositories: {json.dumps(found)}\n".encode()
-    written, end, rest = _SAYS_NOTHING.sub(b"", body).partition(b"\n...")
-    if end:
-        return written + b"\n" + line.rstrip() + end + rest
-    if written.endswith(b"\n"):
-        return written + line
-    # A line break more at the end could become part of a text that stands there.
-    key = _FIRST_KEY.search(written)
-    return written[: key.start()] + line + written[key.start() :] if key is not None else written
+def _check_name(source: Path, document: Mapping[str, Any], name: str | None) -> None:
+    if name is not None and document["name"] != name:
+        says = f"{source} holds the routine {document['name']}, not {name}."
+        raise BadDocument("routine_name", says, hint="rename one of the two")

@@ -1,4 +1,4 @@
-"""The child that admits documents: reads candidates from stdin, prints canonical JSON, ends.
+"""The child that admits and rewrites documents: reads candidates from stdin, prints canonical JSON, ends.
 
 Run as `python -I -m minion.check`; the only part of the minion that imports pydantic and YAML.
 """
@@ -17,6 +17,7 @@ from server.contract.documents import admit, load_document
 from server.contract.process import Process
 from server.contract.process import admitted as admitted_process
 from server.contract.refusals import BadDocument, Refusal
+from server.contract.rewriting import rewritten
 from server.contract.routine import Routine, check_schedules
 from server.contract.routine import admitted as admitted_routine
 from server.contract.schedule import next_slots
@@ -36,6 +37,8 @@ def answer(document: Mapping[str, Any], check: Mapping[str, str] | None) -> dict
 
 def _admitted(document: Mapping[str, Any], check: Mapping[str, str] | None) -> dict[str, Any]:
     source, body = document["source"], base64.b64decode(document["body"])
+    if document["kind"] == "change":
+        return {"body": rewritten(body, document["changes"], source=source).decode()}
     if document["kind"] == "skill":
         return admitted_skill(admit_skill(body, folder=document["name"] or None, source=source))
     if document["kind"] == "process":

@@ -1,0 +1,105 @@
+"""Changes top-level keys of a routine's file and leaves every other byte of it as its author wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from .documents import admit, load_document
+from .refusals import BadDocument
+from .routine import Routine, admitted
+
+
+def rewritten(body: bytes, changes: Mapping[str, Any], *, source: str) -> bytes:
+    """The routine file `body` with `changes`, new values by top-level key, written into it.
+
+    JSON (when `source` ends in `.json`) is laid out anew with its keys in their order; in YAML, comments, order
+    and style of everything else stay. The result is admitted and compared: it differs from `body` in the given
+    keys alone. Raises `BadDocument` for a file that is no routine, and when it cannot be changed that way.
+    """
+    before = load_document(body, source=source)
+    meant = admitted(admit(Routine, {**before, **changes} if isinstance(before, dict) else before, source=source))
+    if source.lower().endswith(".json"):
+        return (json.dumps({**before, **changes}, indent=2, ensure_ascii=False) + "\n").encode()
+    for place in (_append, _insert):
+        text = body.decode()
+        for key, value in changes.items():
+            text = _with_key(text, key, value, place)
+        if _says(text.encode(), meant, source):
+            return text.encode()
+    keys = " and ".join(f"`{key}`" for key in changes)
+    raise BadDocument(
+        "not_rewritable",
+        f"{source}: {keys} cannot be written into a file of this form.",
+        hint="write it yourself: minion routine edit NAME",
+    )
+
+
+def _says(body: bytes, meant: Mapping[str, Any], source: str) -> bool:
+    try:
+        return admitted(admit(Routine, load_document(body, source=source), source=source)) == meant
+    except BadDocument:
+        return False
+
+
+def _with_key(text: str, key: str, value: Any, place: Callable[[str, yaml.MappingNode, str], str]) -> str:
+    """`text` with a top-level key set; where there is no mapping to put it into, `text` itself."""
+    said = json.dumps(value, ensure_ascii=False)
+    root = _root_of(text)
+    if root is None:
+        return text
+    for name, node in root.value:
+        if name.value == key:
+            return _replaced(text, name, node, said)
+    return place(text, root, f"{key}: {said}")
+
+
+def _root_of(text: str) -> yaml.MappingNode | None:
+    try:
+        # The Python reader: its marks count characters, whatever the text holds.
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return None
+    return root if isinstance(root, yaml.MappingNode) else None
+
+
+def _replaced(text: str, name: yaml.Node, node: yaml.Node, said: str) -> str:
+    start, end = node.start_mark.index, node.end_mark.index
+    # 0 where a key has not even a colon, as flow style allows: what is made of that is found out by the comparison.
+    colon = text.find(":", name.end_mark.index) + 1
+    if not text[start:end].strip():
+        return f"{text[:colon]} {said}{text[colon:]}"
+    if _on_one_line(node, text):
+        return text[:start] + said + text[end:]
+    # A block's end lies where the next key begins: the blanks and comments between belong to that one.
+    lines = text[start:end].splitlines(keepends=True)
+    while len(lines) > 1 and (not lines[-1].strip() or lines[-1].startswith("#")):
+        end -= len(lines.pop())
+    return f"{text[:colon]} {said}\n{text[end:]}"
+
+
+def _on_one_line(node: yaml.Node, text: str) -> bool:
+    if isinstance(node, yaml.ScalarNode):
+        return node.style not in ("|", ">")
+    return text[node.start_mark.index] in "[{"
+
+
+def _append(text: str, root: yaml.MappingNode, line: str) -> str:
+    """The key at the end of the file, where people look for what was changed last."""
+    if root.flow_style:
+        return _insert(text, root, line)
+    head, end, rest = text.partition("\n...")
+    if end:
+        return f"{head}\n{line}{end}{rest}"
+    return text + ("" if text.endswith("\n") else "\n") + line + "\n"
+
+
+def _insert(text: str, root: yaml.MappingNode, line: str) -> str:
+    """The key before all others: at the end it could become part of a text that stands there."""
+    at = root.start_mark.index
+    if not root.flow_style:
+        return f"{text[:at]}{line}\n{text[at:]}"
+    return f"{text[: at + 1]}{line}{', ' if root.value else ''}{text[at + 1 :]}"
