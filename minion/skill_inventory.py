@@ -68,7 +68,8 @@ def known_skills(home: Home) -> list[KnownSkill]:
 def _users(home: Home, db: Reader | None) -> dict[str, tuple[str, ...]]:
     """The routines that name each skill: as their files say, or as last admitted where a file became bad."""
     files = sorted(home.routines.iterdir()) if home.routines.is_dir() else []
-    files = [path for path in files if path.suffix in SUFFIXES and path.is_file()]
+    # A name with a dot in front is a draft under way, or an earlier state that is kept for a moment.
+    files = [path for path in files if path.suffix in SUFFIXES and path.is_file() and path.name[0] != "."]
     kept = list_routines(db) if db is not None else []
     here = {path.stem for path in files}
     pipelines = {item.name: item.document["pipeline"] for item in kept if item.name in here}

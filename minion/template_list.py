@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,12 +18,14 @@ _NEAREST: Final = 3
 class Template:
     """A ready routine: `body` is its YAML file as it lies in the package, comments included.
 
-    `summary` is one sentence; `keywords` are small-letter words and phrases that somebody may ask for it with.
+    `summary` is one sentence; `keywords` are small-letter words and phrases that somebody may ask for it with,
+    `also` words that only together with others mean it.
     """
 
     name: str
     summary: str
     keywords: tuple[str, ...]
+    also: tuple[str, ...]
     body: bytes
 
 
@@ -51,7 +54,10 @@ def _read(file: Path) -> Template:
         if not line.startswith("#"):
             break
         key, colon, value = line.lstrip("# ").partition(":")
-        if colon and key in ("summary", "keywords"):
+        if colon and key in ("summary", "keywords", "also"):
             said.setdefault(key, value.strip())
-    keywords = tuple(word.strip() for word in said.get("keywords", "").split(",") if word.strip())
-    return Template(file.stem, said.get("summary", ""), keywords, body)
+    return Template(file.stem, said.get("summary", ""), _listed(said, "keywords"), _listed(said, "also"), body)
+
+
+def _listed(said: Mapping[str, str], key: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in said.get(key, "").split(",") if word.strip())

@@ -18,6 +18,7 @@ MARKS: Final[Mapping[str, tuple[str, str]]] = {
     "partial": ("◐", "yellow"), "unknown": ("?", "yellow"), "interrupted": ("?", "yellow"),
     "skipped": ("–", "yellow"), "cancelled": ("–", "yellow"), "withheld": ("–", "yellow"),
     "running": ("●", "blue"), "waiting": ("●", "blue"), "timed_out": ("✗", "red"),
+    "warning": ("!", "yellow"), "problem": ("✗", "red"),
 }  # fmt: skip
 MEANINGS: Final[Mapping[str, str]] = {
     "ok": "a check or a confirmed delivery shows that it worked",
@@ -40,12 +41,19 @@ def took(started: str | None, ended: str | None) -> str:
     """How long something took, for people; empty when it has not begun or ended."""
     if started is None or ended is None:
         return ""
-    seconds = (parse_instant(ended) - parse_instant(started)).total_seconds()
+    return spell_ms((parse_instant(ended) - parse_instant(started)).total_seconds() * 1000)
+
+
+def spell_ms(milliseconds: float) -> str:
+    """A length of time for people."""
+    seconds = milliseconds / 1000
     if seconds < 1:
-        return f"{round(seconds * 1000)} ms"
+        return f"{round(milliseconds)} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
 
 
 def local_time(moment: str | None) -> str:

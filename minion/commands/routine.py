@@ -1,4 +1,4 @@
-"""`minion routine`: adds, lists, shows and removes routines."""
+"""`minion routine`: adds, edits, lists, shows and removes routines."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import json
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from minion.commands.context import home_of, print_json, program, shown_path, warn
 from minion.commands.presentation import local_time, mark, table
+from minion.commands.routine_edit import edit
 from minion.config import Home, load_config
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines
 from minion.template_list import template_named, templates
 from server.contract.refusals import BadUse
 
+if TYPE_CHECKING:
+    from minion.app import Added
+
 
 @click.group("routine")
 def command() -> None:
-    """Add, begin from a template, list, show and remove routines.
+    """Add, begin from a template, edit, list, show and remove routines.
 
     A routine's truth is its file in the home's routines folder; edit it there, or add it again with --replace.
     """
@@ -35,20 +39,11 @@ def command() -> None:
 def add(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
     """Check a routine file (YAML or JSON) and put it into the home."""
     home = home_of(ctx)
-    added = _owning(_add(home, file, replace))
-    document = added.kept.document
+    added = owning(_add(home, file, replace))
     if as_json:
-        print_json({**document, "next": list(added.next), "file": str(added.file)})
+        print_json({**added.kept.document, "next": list(added.next), "file": str(added.file)})
         return
-    click.echo(f"{click.style(added.kept.name, bold=True)} is kept in {shown_path(added.file)}.")
-    repositories = [item["url"] for item in document["repositories"] or ()]
-    click.echo(f"  repositories  {', '.join(repositories) or 'none'}")
-    if added.next:
-        click.echo(f"  due           {', '.join(added.next)}")
-        why = "it is paused" if document["paused"] else "no daemon runs schedules in this version"
-        click.echo(f"  fires         not by itself: {why}; {program(ctx)} run {added.kept.name} does")
-    if not document["notify"]:
-        click.echo("  alerts        nobody will be told if it fails")
+    print_added(ctx, added)
 
 
 @command.command("new")
@@ -152,14 +147,29 @@ def remove(ctx: click.Context, routine: str, as_json: bool) -> None:
     load_config(home)
     with read_only(home.store) as db:
         name = find_routine(db, routine).name
-    _owning(_remove(home, name))
+    owning(_remove(home, name))
     if as_json:
         print_json({"removed": name})
     else:
         click.echo(f"{name} is removed; its runs stay: {program(ctx)} runs --routine {name}")
 
 
-def _owning(work: Coroutine[Any, Any, Any]) -> Any:
+def print_added(ctx: click.Context, added: Added) -> None:
+    """Where a routine is kept, on what it works, when it is due and whether it fires, who is told if it fails."""
+    document = added.kept.document
+    click.echo(f"{click.style(added.kept.name, bold=True)} is kept in {shown_path(added.file)}.")
+    repositories = [item["url"] for item in document["repositories"] or ()]
+    click.echo(f"  repositories  {', '.join(repositories) or 'none'}")
+    if added.next:
+        click.echo(f"  due           {', '.join(added.next)}")
+        why = "it is paused" if document["paused"] else "no daemon runs schedules in this version"
+        click.echo(f"  fires         not by itself: {why}; {program(ctx)} run {added.kept.name} does")
+    if not document["notify"]:
+        click.echo("  alerts        nobody will be told if it fails")
+
+
+def owning(work: Coroutine[Any, Any, Any]) -> Any:
+    """Do what needs the home's lock, in an event loop of its own; what it gave back."""
     # A listing needs no event loop, and people wait for it: asyncio is imported by the verbs that write.
     import asyncio
 
@@ -202,3 +212,6 @@ def _listed(item: KeptRoutine, last: dict[str, Any] | None) -> dict[str, Any]:
 def _when(document: Any) -> str:
     due = [trigger.get("cron") or f"once at {trigger['at']}" for trigger in document["triggers"]]
     return "; ".join(due) or "on demand"
+
+
+command.add_command(edit)

@@ -28,7 +28,8 @@ class TaskResult:
     """What a task came to: its text and data for the next ones, its effects, and why it did not complete.
 
     `exit` is the script's exit status where there was one; `truncated` the bytes of output that were cut off;
-    `gap` the (gap type, requested code, description) of a capability it lacked.
+    `gap` the (gap type, requested code, description) of a capability it lacked; `log` what it said beside its
+    result, for whoever looks into it.
     """
 
     state: TaskState
@@ -41,6 +42,7 @@ class TaskResult:
     duration_ms: int = 0
     timed_out: bool = False
     gap: tuple[str, str, str] | None = None
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)

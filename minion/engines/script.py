@@ -23,6 +23,8 @@ DEEPEST = 64
 MOST_EFFECTS = 100
 # Enough of a failed script's own words to act on; the whole of it is in the run's log.
 WORDS_OF_FAILURE = 600
+# Characters of what a script said on stderr that its run's log keeps: the end, where the reason stands.
+LOGGED = 32_768
 
 
 class ScriptEngine:
@@ -119,13 +121,16 @@ def read_result(result: ToolResult, redact: Callable[[Any], Any]) -> TaskResult:
 
     `redact` takes secrets out of all that it said: text, data, effects and the words of a failure.
     """
+    # Redacted before it is cut: half a secret would not be known for one.
+    said: str = redact(result.stderr.decode("utf-8", "replace").strip())
     common: dict[str, Any] = {
         "exit": result.exit,
         "truncated": result.truncated,
         "duration_ms": result.duration_ms,
+        "log": said if len(said) <= LOGGED else f"… {len(said) - LOGGED} characters before …\n{said[-LOGGED:]}",
     }
     if result.exit != 0:
-        words = redact(result.stderr.decode("utf-8", "replace").strip())[-WORDS_OF_FAILURE:]
+        words = said[-WORDS_OF_FAILURE:]
         ended = f"exit {result.exit}" if result.exit is not None else (result.why or "no exit status")
         why = f"{ended}: {words}" if words else ended
         return TaskResult("failed", why=why, timed_out=result.why == "timeout", **common)

@@ -179,6 +179,9 @@ class Run:
     async def _take_result(self, name: str, result: TaskResult) -> None:
         self.results.append((name, result))
         self.budget.timed_out = self.budget.timed_out or result.timed_out
+        if result.log:
+            level = "info" if result.state == "completed" else "error"
+            await self.walk.say("log", {"level": level, "skill": name, "text": result.log})
         await self.walk.say(
             "skill.result",
             {

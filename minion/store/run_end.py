@@ -91,6 +91,7 @@ async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
     folders = []
     for run in list(await db.execute_fetchall(query, (*ended, keep))):
         body = {name: run[name] for name in ("routine", "ended_at", "verdict")} | {"pruned_at": now}
+        body["usage"] = json.loads(run["usage"])  # what was spent stays known for ever
         await append_home(db, "tombstone", run["id"], {**body, **await chain_heads(db, run["id"])})
         for table in ("events", "step_logs", "block_runs", "sessions", "effects", "gaps"):
             await db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run["id"],))  # noqa: S608 - our names

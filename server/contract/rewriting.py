@@ -21,16 +21,23 @@ def rewritten(body: bytes, changes: Mapping[str, Any], *, source: str) -> bytes:
     keys alone. Raises `BadDocument` for a file that is no routine, and when it cannot be changed that way.
     """
     before = load_document(body, source=source)
-    meant = admitted(admit(Routine, {**before, **changes} if isinstance(before, dict) else before, source=source))
+    if not isinstance(before, dict):
+        before = _admitted(before, source)  # which says that it is no mapping
+    meant = _admitted({**before, **changes}, source)
+    full = {**before, **changes}
+    # What a file does not say and need not say is not written into it.
+    needed = {
+        key: value for key, value in changes.items() if key in before or not _may_go(key, full, meant, source)
+    }
     if source.lower().endswith(".json"):
-        return (json.dumps({**before, **changes}, indent=2, ensure_ascii=False) + "\n").encode()
+        return (json.dumps({**before, **needed}, indent=2, ensure_ascii=False) + "\n").encode()
     for place in (_append, _insert):
         text = body.decode()
-        for key, value in changes.items():
+        for key, value in needed.items():
             text = _with_key(text, key, value, place)
         if _says(text.encode(), meant, source):
             return text.encode()
-    keys = " and ".join(f"`{key}`" for key in changes)
+    keys = " and ".join(f"`{key}`" for key in needed)
     raise BadDocument(
         "not_rewritable",
         f"{source}: {keys} cannot be written into a file of this form.",
@@ -38,9 +45,22 @@ def rewritten(body: bytes, changes: Mapping[str, Any], *, source: str) -> bytes:
     )
 
 
+def _admitted(document: object, source: str) -> dict[str, Any]:
+    return admitted(admit(Routine, document, source=source))
+
+
+def _may_go(key: str, document: Mapping[str, Any], meant: Mapping[str, Any], source: str) -> bool:
+    """Whether the document says the same without this key."""
+    rest = {name: value for name, value in document.items() if name != key}
+    try:
+        return _admitted(rest, source) == meant
+    except BadDocument:
+        return False
+
+
 def _says(body: bytes, meant: Mapping[str, Any], source: str) -> bool:
     try:
-        return admitted(admit(Routine, load_document(body, source=source), source=source)) == meant
+        return _admitted(load_document(body, source=source), source) == meant
     except BadDocument:
         return False
 
@@ -68,7 +88,7 @@ def _root_of(text: str) -> yaml.MappingNode | None:
 
 def _replaced(text: str, name: yaml.Node, node: yaml.Node, said: str) -> str:
     start, end = node.start_mark.index, node.end_mark.index
-    # 0 where a key has not even a colon, as flow style allows: what is made of that is found out by the comparison.
+    # 0 where a key has not even a colon, as flow style allows: the comparison finds that out.
     colon = text.find(":", name.end_mark.index) + 1
     if not text[start:end].strip():
         return f"{text[:colon]} {said}{text[colon:]}"

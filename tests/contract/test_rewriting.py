@@ -75,6 +75,11 @@ def test_a_json_file_keeps_the_order_of_its_keys() -> None:
     )
 
 
+def test_a_default_is_not_written_into_a_file_that_left_it_out() -> None:
+    assert changed(WRITTEN, triggers=[], paused=False) == WRITTEN
+    assert changed(WRITTEN, triggers=[], cron_expression=None) == WRITTEN.replace('"0 9 * * 1"', "null")
+
+
 @pytest.mark.parametrize("text", ["{paused, name: a, content: x}\n", "{name: a, content: x, paused}"])
 def test_a_key_that_stands_there_without_its_colon_is_refused_and_not_guessed(text: str) -> None:
     # `paused` alone is null, which no routine may say: only the change would make the file a routine.
@@ -87,7 +92,7 @@ def test_a_key_that_stands_there_without_its_colon_is_refused_and_not_guessed(te
 def test_what_would_be_no_routine_afterwards_is_refused_field_named() -> None:
     with pytest.raises(BadDocument, match="pipeline"):
         changed(WRITTEN, pipeline=["Not a slug"])
-    with pytest.raises(BadDocument, match="r.yaml"):
+    with pytest.raises(BadDocument, match=r"r\.yaml"):
         changed("- name: a\n", paused=True)
 
 

@@ -1,0 +1,184 @@
+"""`minion logs`: everything that was written down while a run went on, of all of it or of one step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from minion.commands.completion import complete_run
+from minion.commands.context import home_of, print_json, shown_path
+from minion.commands.presentation import headline, mark, plain, rule, spell_ms
+from minion.config import load_config
+from minion.store.local_db import read_only
+from minion.store.run_events import run_events, within_step
+from minion.store.run_history import find_run, whole_run
+from server.contract.digest import parse_instant
+
+_LINES: Final = 12
+# What the processes of a run wrote beside the events: empty unless something went wrong in them.
+_BESIDE: Final = ("runner.log", "tool_host.log")
+_BESIDE_BYTES: Final = 65_536
+
+
+@click.command("logs")
+@click.argument("run", metavar="RUN", shell_complete=complete_run)
+@click.option("--step", metavar="S", help="Only one step: its code, its skill, its number, or a block's code.")
+@click.option("--verbose", "-v", is_flag=True, help="Every event and every line of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(ctx: click.Context, run: str, step: str | None, verbose: bool, as_json: bool) -> None:
+    """Show what was written down while a run went on: blocks, steps, what skills said, effects, checks.
+
+    RUN is an id, the beginning of one, a routine's name, NAME@last, or last. Times are this machine's.
+    Secrets were taken out before anything was written. Long texts are cut; --step and --verbose show them whole.
+
+    \b
+    Examples:
+      minion logs last
+      minion logs morning-report@last --step write-daily-report
+      minion logs run_01A2B3C4 --step 040.001.02 --json
+    """
+    home = home_of(ctx)
+    load_config(home)
+    with read_only(home.store) as db:
+        run_id = find_run(db, run)
+        whole, events = whole_run(db, run_id), run_events(db, run_id)
+    if step is not None:
+        events = within_step(events, step)
+    if as_json:
+        print_json({"run": run_id, "routine": whole["routine"], "verdict": whole["verdict"], "events": events})
+        return
+    click.echo(headline(whole))
+    names = {effect["id"]: f"{effect['kind']}:{effect['target']}" for effect in whole["effects"]}
+    most = None if verbose or step is not None else _LINES
+    for event in events:
+        if verbose or step is not None or not _is_noise(event):
+            click.echo("\n".join(_told(event, names, most, verbose)))
+    for name in _BESIDE if step is None else ():
+        _print_beside(Path(whole["folder"]) / name)
+
+
+def _is_noise(event: Mapping[str, Any]) -> bool:
+    """Whether an event only repeats what the next one says: a start, a tool call inside its step."""
+    return event["type"] in ("step.started", "usage") or event["data"].get("kind") == "tool_call"
+
+
+def _told(event: Mapping[str, Any], effects: Mapping[str, str], most: int | None, verbose: bool) -> Iterator[str]:
+    at = parse_instant(event["at"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    data = _harmless(event["data"])
+    inner = event["block"] is not None and not event["type"].startswith("block.")
+    indent = "  " if inner else ""
+    tell = _WORDS.get(event["type"])
+    more = {"effect": effects.get(data.get("id", ""), ""), "block": event["block"]}
+    words, text = tell({**data, **more}) if tell is not None else (event["type"], "")
+    yield f"{click.style(at, dim=True)}  {indent}{' '.join(words.splitlines())}"
+    margin = f"{' ' * len(at)}  {indent}{click.style('│', dim=True)} "
+    lines = text.rstrip().splitlines()
+    shown = lines if most is None else lines[:most]
+    yield from (f"{margin}{line}" for line in shown)
+    if len(lines) > len(shown):
+        yield f"{margin}{click.style(f'… {len(lines) - len(shown)} more lines', dim=True)}"
+    if verbose:
+        yield f"{margin}{click.style(json.dumps(data, ensure_ascii=False), dim=True)}"
+
+
+def _harmless(value: Any) -> Any:
+    """The same data without control characters: what a skill said cannot drive the reader's terminal."""
+    if isinstance(value, dict):
+        return {key: _harmless(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_harmless(item) for item in value]
+    return plain(value) if isinstance(value, str) else value
+
+
+def _block(data: Mapping[str, Any]) -> tuple[str, str]:
+    if "state" in data:
+        return f"{data['block']}  {mark(data['state'])}{_why(data)}", ""
+    return f"{click.style(data['block'], bold=True)}  {data['name']} ({data['kind']})", ""
+
+
+def _step(data: Mapping[str, Any]) -> tuple[str, str]:
+    code = data["code"] if data["kind"] == "step" else f"{data['code']} ({data['kind'].replace('_', ' ')})"
+    if "state" not in data:
+        return f"{mark('running')}  {code}", ""
+    return f"{mark(data['state'])}  {code}{_why(data)}", ""
+
+
+def _result(data: Mapping[str, Any]) -> tuple[str, str]:
+    left = f", exit {data['exit']}" if data["exit"] is not None and not data["why"] else ""
+    cut = f", {data['truncated']:,} bytes cut off" if data["truncated"] else ""
+    return f"result of {data['skill']}{left}, {spell_ms(data['duration_ms'])}{cut}{_why(data)}", _text(
+        data["text"]
+    )
+
+
+def _log(data: Mapping[str, Any]) -> tuple[str, str]:
+    text = _text(data["text"])
+    if "skill" not in data and "\n" not in text:
+        return f"{data['level']}: {text}", ""
+    return f"{data['level']}: said by {data.get('skill', 'the runner')} on stderr", text
+
+
+def _staged(data: Mapping[str, Any]) -> tuple[str, str]:
+    return f"effect {data['kind']}:{data['target']} {data['state']}, {data['bytes']:,} bytes", ""
+
+
+def _effect(data: Mapping[str, Any]) -> tuple[str, str]:
+    if "state" not in data:
+        return f"effect {data['effect']} is performed now", ""
+    where = f" → {shown_path(data['destination'])}" if data.get("destination") else ""
+    detail = f" ({data['detail']})" if data.get("detail") else ""
+    return f"effect {data['effect']} {mark(data['state'])}{where}{detail}", ""
+
+
+def _moved(data: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{data['from']} → {data['to']}{_why(data)}", ""
+
+
+def _why(data: Mapping[str, Any]) -> str:
+    return f": {_text(data['why'])}" if data.get("why") else ""
+
+
+def _text(value: Any) -> str:
+    """A text, or the beginning of one that was too long for an event and lies in the run's folder."""
+    if isinstance(value, dict):
+        return f"{value['start']}\n… {value['bytes']:,} bytes, whole in {value['file']}"
+    return str(value or "")
+
+
+_WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]]] = {
+    "run.opened": lambda data: (f"opened by {data['trigger']}", ""),
+    "run.moved": _moved,
+    "run.finished": lambda data: (f"the runner ended: {data['state']}{_why(data)}", ""),
+    "session.opened": lambda data: (f"session with the {data['engine']} engine, {data['sandbox']}", ""),
+    "block.started": _block,
+    "block.finished": _block,
+    "step.started": _step,
+    "step.finished": _step,
+    "skill.result": _result,
+    "effect.staged": _staged,
+    "effect.intent": _effect,
+    "effect.result": _effect,
+    "check": lambda data: (
+        f"check {mark(data['state'])}  {data['kind']} {data['expected']}: {data['detail']}",
+        "",
+    ),
+    "report": lambda data: (f"report: {data['outcome']}, filed by the {data['filed_by']}", _text(data["summary"])),
+    "gap": lambda data: (f"gap: {data['requested_code']}", data["description"]),
+    "usage": lambda data: (f"used {spell_ms(data.get('wall_ms', 0))}", ""),
+    "log": _log,
+}
+
+
+def _print_beside(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            body = file.read(_BESIDE_BYTES)
+    except OSError:
+        return
+    if body.strip():
+        click.echo("\n".join([rule(path.name), plain(body.decode(errors="replace")).rstrip()]))

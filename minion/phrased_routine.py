@@ -1,0 +1,164 @@
+"""The routine that one sentence asks for: when by its phrase, what by the skills and templates its words fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from minion.admission import SUFFIXES, answers_kept, routine_candidate
+from minion.config import Config, Home
+from minion.matching import SEND, Choice, Offer, choose
+from minion.repositories import repository_at, top_level
+from minion.secrets_file import read_secrets
+from minion.skill_inventory import KnownSkill, known_skills
+from minion.skill_loader import REPORT
+from minion.template_list import FOLDER, templates
+from server.contract.phrases import Reading, read_phrase
+from server.contract.refusals import BadDocument, Refusal
+from server.contract.schedule import next_slots, parse_schedule
+
+SHOWN: Final = 3
+_MOST_TRIED: Final = 100
+# A line of a template's content that its skill reads as a setting, such as `folder: inbox`.
+_SETTING: Final = re.compile(r"^[a-z][a-z_-]*: \S.*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A routine before anybody agreed to it: `body` is its file, `next` its instants with their zone's offset.
+
+    `cautions` are sentences that somebody should read before agreeing.
+    """
+
+    reading: Reading
+    next: tuple[str, ...]
+    choice: Choice
+    name: str
+    repositories: tuple[str, ...]
+    body: bytes
+    cautions: tuple[str, ...]
+
+    @property
+    def template(self) -> str | None:
+        """The template it was made from."""
+        chosen = self.choice.chosen
+        return chosen.name if chosen is not None and chosen.is_template else None
+
+
+def read_time(text: str, *, zone: str, now: datetime) -> tuple[Reading, tuple[str, ...]]:
+    """What a phrase or cron line says, and its next three instants. Raises `BadDocument`; `now` is aware UTC."""
+    try:
+        reading = read_phrase(text, zone=zone, now=now)
+    except BadDocument as refusal:
+        # Said as a part of a sentence about a file elsewhere; here it stands alone.
+        whole = refusal.sentence[:1].upper() + refusal.sentence[1:].rstrip(".") + "."
+        raise BadDocument(refusal.code, whole, hint=refusal.hint) from None
+    schedule = parse_schedule(reading.expression, reading.zone, now=now)
+    return reading, tuple(slot.at.isoformat() for slot in next_slots(schedule, now, SHOWN))
+
+
+def timing(reading: Reading) -> dict[str, Any]:
+    """The keys of a routine's file that say a reading: a cron line, or one instant."""
+    if "T" in reading.expression:
+        once = {"type": "once", "at": reading.expression, "timezone": reading.zone}
+        return {"cron_expression": None, "timezone": reading.zone, "triggers": [once]}
+    return {"cron_expression": reading.expression, "timezone": reading.zone, "triggers": []}
+
+
+def propose(
+    home: Home, config: Config, task: str, reading: Reading, due: Sequence[str], *, folder: Path, name: str | None,
+    repositories: Sequence[str],
+) -> Proposal:  # fmt: skip
+    """The routine for `task` at the times of `reading`; nothing is written.
+
+    It works on `repositories`, else the checkout around `folder`, else those the minion is set up with. Raises a
+    `Refusal` for a repository that is none, and for skills that cannot be read.
+    """
+    known = known_skills(home)
+    ready = _templates()
+    offers = [*_own(known), *(offer for offer, _ in ready)]
+    choice = choose(task, offers, [skill.name for skill in known if skill.refusal is None])
+    given = tuple(str(repository_at(text)["url"]) for text in repositories)
+    around = top_level(folder)
+    works_on = given or ((str(around),) if around is not None else config.repositories)
+    settings = next((_settings(document) for offer, document in ready if offer is choice.chosen), "")
+    chosen_name = name or _free_name(home, choice.name)
+    content = task + (f"\n\n{settings}" if settings else "")
+    body = _file_of(chosen_name, content, choice, reading, works_on)
+    cautions = tuple(_cautions(home, config, choice, known, works_on))
+    return Proposal(reading, tuple(due), choice, chosen_name, works_on, body, cautions)
+
+
+def _templates() -> list[tuple[Offer, Mapping[str, Any]]]:
+    """The ready templates with what their files say."""
+    ready = templates()
+    candidates = [routine_candidate(FOLDER / f"{item.name}.yaml", item.body) for item in ready]
+    found: list[tuple[Offer, Mapping[str, Any]]] = []
+    for item, document in zip(ready, answers_kept(None, candidates), strict=True):
+        if isinstance(document, Refusal):
+            raise document
+        pipeline = tuple(document["pipeline"])
+        found.append((Offer(item.name, pipeline, item.keywords, item.also), document))
+    return found
+
+
+def _own(known: Iterable[KnownSkill]) -> list[Offer]:
+    return [
+        Offer(skill.name, (skill.name,), description=str(skill.admitted["description"]))
+        for skill in known
+        if not skill.bundled and skill.admitted is not None and skill.refusal is None
+    ]
+
+
+def _settings(document: Mapping[str, Any]) -> str:
+    return "\n".join(_SETTING.findall(document["content"] or ""))
+
+
+def _free_name(home: Home, name: str) -> str:
+    numbered = (f"{name}-{number}" for number in range(2, _MOST_TRIED))
+    free = (
+        candidate for candidate in (name, *numbered)
+        if not any((home.routines / f"{candidate}{suffix}").exists() for suffix in SUFFIXES)
+    )  # fmt: skip
+    return next(free, name)
+
+
+def _file_of(name: str, content: str, choice: Choice, reading: Reading, repositories: Sequence[str]) -> bytes:
+    """The file as people would write it: every value on its line, the words it came from on top."""
+    made_from = f", from the template {choice.chosen.name}" if choice.chosen and choice.chosen.is_template else ""
+    said = {"name": name, "content": content, "pipeline": list(choice.pipeline)} | timing(reading)
+    said["repositories"] = list(repositories)
+    # Repositories are said even when there are none: left out, they mean the folder it is added from.
+    lines = [
+        f"{key}: {_value(value)}"
+        for key, value in said.items()
+        if value not in (None, []) or key == "repositories"
+    ]
+    return "\n".join([f"# {reading.words}{made_from}.", *lines, ""]).encode()
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str) and "\n" in value and all(line.isprintable() for line in value.split("\n")):
+        return "|\n" + "\n".join(f"  {line}".rstrip() for line in value.split("\n"))
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cautions(
+    home: Home, config: Config, choice: Choice, known: Sequence[KnownSkill], repositories: Sequence[str]
+) -> Iterable[str]:
+    if not choice.pipeline:
+        yield "No skill or template fits these words, so they become a prompt."
+        if config.engine == "script":
+            yield "The script engine has no model to answer a prompt: its runs will end `partial`."
+    for way in choice.unmet:
+        yield f"Nothing here sends by {way}: `minion show NAME@last` has the result."
+    if SEND in choice.pipeline and "slack_webhook" not in read_secrets(home.secrets_file):
+        yield "No Slack webhook is kept yet: the message becomes a file in the outbox (minion setup)."
+    bundled = {skill.name for skill in known if skill.bundled} - {SEND, REPORT}
+    if bundled & set(choice.pipeline) and not repositories:
+        yield "It has no repository to look at: name one with --repo."
