@@ -96,6 +96,23 @@ def changed(source: Path, body: bytes, changes: Mapping[str, Any]) -> bytes:
     return str(answer["body"]).encode()
 
 
+def as_written(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """What each routine's file says, and only that: its own keys in their order, no defaults.
+
+    Raises the first refusal of a file that is no routine, or `Refused` as `admit_fresh` does.
+    """
+    documents = [
+        {"kind": "as_written", "name": c.name, "source": c.source, "body": base64.b64encode(c.body).decode()}
+        for c in candidates
+    ]
+    found = []
+    for answer in _asked({"check": None, "documents": documents}):
+        if isinstance(answer, Refusal):
+            raise answer
+        found.append(json.loads(answer["text"]))
+    return found
+
+
 def _asked(batch: Mapping[str, Any]) -> list[dict[str, Any] | Refusal]:
     argv = [sys.executable, "-I", "-m", "minion.check"]
     try:

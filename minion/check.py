@@ -43,7 +43,10 @@ def _admitted(document: Mapping[str, Any], check: Mapping[str, str] | None) -> d
         return admitted_skill(admit_skill(body, folder=document["name"] or None, source=source))
     if document["kind"] == "process":
         return admitted_process(admit(Process, load_document(body, source=source), source=source))
-    routine = admit(Routine, load_document(body, source=source), source=source)
+    written = load_document(body, source=source)
+    routine = admit(Routine, written, source=source)
+    if document["kind"] == "as_written":
+        return {"text": json.dumps(written)}  # in the order of the file, which canonical JSON has not
     if check is None:
         return admitted_routine(routine)
     now = parse_instant(check["now"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Final
 from minion.admission import SUFFIXES, answers_kept, routine_candidate
 from minion.config import Config, Home
 from minion.matching import SEND, Choice, Offer, choose
+from minion.portable import as_yaml
 from minion.repositories import repository_at, top_level
 from minion.secrets_file import read_secrets
 from minion.skill_inventory import KnownSkill, known_skills
@@ -134,18 +134,8 @@ def _file_of(name: str, content: str, choice: Choice, reading: Reading, reposito
     said = {"name": name, "content": content, "pipeline": list(choice.pipeline)} | timing(reading)
     said["repositories"] = list(repositories)
     # Repositories are said even when there are none: left out, they mean the folder it is added from.
-    lines = [
-        f"{key}: {_value(value)}"
-        for key, value in said.items()
-        if value not in (None, []) or key == "repositories"
-    ]
-    return "\n".join([f"# {reading.words}{made_from}.", *lines, ""]).encode()
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str) and "\n" in value and all(line.isprintable() for line in value.split("\n")):
-        return "|\n" + "\n".join(f"  {line}".rstrip() for line in value.split("\n"))
-    return json.dumps(value, ensure_ascii=False)
+    kept = {key: value for key, value in said.items() if value not in (None, []) or key == "repositories"}
+    return f"# {reading.words}{made_from}.\n{as_yaml(kept)}".encode()
 
 
 def _cautions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -59,6 +60,11 @@ def spell_ms(milliseconds: float) -> str:
 def local_time(moment: str | None) -> str:
     """An instant in the machine's own time, to the minute; a dash when there is none."""
     return parse_instant(moment).astimezone().strftime("%Y-%m-%d %H:%M") if moment else "–"
+
+
+def spell_instant(moment: str) -> str:
+    """An instant as its own zone's clock shows it, with the weekday: what people check a schedule by."""
+    return datetime.fromisoformat(moment).strftime("%a %Y-%m-%d %H:%M")
 
 
 def rule(title: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minion.commands.context import home_of, print_json, program, shown_path, warn
-from minion.commands.presentation import local_time, mark, table
+from minion.commands.presentation import local_time, mark, spell_instant, table
 from minion.commands.routine_edit import edit
 from minion.config import Home, load_config
 from minion.store.local_db import read_only
@@ -161,10 +161,10 @@ def print_added(ctx: click.Context, added: Added) -> None:
     repositories = [item["url"] for item in document["repositories"] or ()]
     click.echo(f"  repositories  {', '.join(repositories) or 'none'}")
     if added.next:
-        click.echo(f"  due           {', '.join(added.next)}")
+        click.echo(f"  due           {', '.join(map(spell_instant, added.next))}")
         why = "it is paused" if document["paused"] else "no daemon runs schedules in this version"
         click.echo(f"  fires         not by itself: {why}; {program(ctx)} run {added.kept.name} does")
-    if not document["notify"]:
+    if not document["notify"] and not load_config(home_of(ctx)).notify:
         click.echo("  alerts        nobody will be told if it fails")
 
 

@@ -13,6 +13,7 @@ import click
 
 from minion.commands.completion import complete_routine
 from minion.commands.context import home_of, print_json, program, warn
+from minion.commands.presentation import spell_instant
 from minion.commands.routine import owning, print_added
 from minion.commands.timing import (
     print_proposal,
@@ -264,7 +265,7 @@ def _set_paused(ctx: click.Context, routine: str, paused: bool, as_json: bool) -
     state = "paused" if paused else "resumed"
     click.echo(f"{kept.name} {'was' if already else 'is'} {state}{' already' if already else ''}.")
     if not paused:
-        due = ", ".join(added.next) or f"on demand only: {program(ctx)} schedule update {kept.name} WHEN"
+        due = ", ".join(map(spell_instant, added.next)) or f"on demand only: {program(ctx)} schedule update {kept.name} WHEN"
         click.echo(f"  due           {due}")
         if added.next:
             click.echo("  fires         not by itself: no daemon runs schedules in this version")

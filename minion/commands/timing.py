@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minion.commands.context import print_json
-from minion.commands.presentation import local_time, mark, plain, table
+from minion.commands.presentation import local_time, mark, plain, spell_instant, table
 from server.contract.phrases import describe
 from server.contract.refusals import BadDocument
 from server.contract.schedule import next_slots, restore_schedule
@@ -40,7 +40,7 @@ def print_reading(reading: Reading, due: Sequence[str]) -> None:
     click.echo(f"  when          {reading.words}")
     written = "once at" if "T" in reading.expression else "cron"
     click.echo(f"  {written:<13} {reading.expression}  ({reading.zone})")
-    click.echo(f"  next          {'  '.join(_instant(item) for item in due)}")
+    click.echo(f"  next          {'  '.join(spell_instant(item) for item in due)}")
 
 
 def print_proposal(proposal: Proposal) -> None:
@@ -122,7 +122,7 @@ def print_scheduled(listed: Sequence[Mapping[str, Any]]) -> None:
     rows = []
     for item in listed:
         last = item["last_run"]
-        due = _instant(item["next"][0]) if item["next"] else "–"
+        due = spell_instant(item["next"][0]) if item["next"] else "–"
         rows.append(
             [
                 item["name"], "; ".join(item["words"]) or "on demand", "paused" if item["paused"] else due,
@@ -149,8 +149,3 @@ def print_times(reading: Reading, due: Sequence[str], *, as_json: bool) -> None:
 
 def _expression(trigger: Mapping[str, Any]) -> str:
     return str(trigger["cron"] if trigger["type"] == "schedule" else trigger["at"])
-
-
-def _instant(text: str) -> str:
-    moment = datetime.fromisoformat(text)
-    return moment.strftime("%a %Y-%m-%d %H:%M")
