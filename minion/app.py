@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +24,7 @@ from minion.admission import (
     routine_candidate,
 )
 from minion.clock import Clock
-from minion.config import Config, Home, held, load_config, write_private
+from minion.config import Config, Home, held, load_config, unwritable, unwritable_home, write_private
 from minion.daemon.orders import Ingredients, lock_of, make_order
 from minion.daemon.supervisor import OnEvent, Supervisor
 from minion.daemon.triggers import Trigger
@@ -52,6 +54,16 @@ class Added:
     kept: KeptRoutine
     file: Path
     next: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A routine that may be kept: as admitted, its file's body and place, its next instants."""
+
+    document: Mapping[str, Any]
+    body: bytes
+    target: Path
+    due: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -93,9 +105,31 @@ class Minion:
         body = await asyncio.to_thread(changed, file, _read_file(file), changes)
         return await self._put(file, body, replace=True, folder=self.home.root, name=name)
 
+    async def import_routines(
+        self, files: Sequence[tuple[Path, bytes]], *, replace: bool, folder: Path
+    ) -> list[Added]:
+        """Put several routines into the home, all of them or none; each comes with the name of its file.
+
+        Raises the first `Refusal`, also when two have one name.
+        """
+        ready = [await self._ready(source, body, folder=folder) for source, body in files]
+        names = [item.document["name"] for item in ready]
+        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        if twice is not None:
+            raise BadDocument(
+                "duplicate_name", f"Two of the routines are named {twice}.", hint="rename one of them"
+            )
+        return await self._keep(ready, replace=replace)
+
     async def _put(
         self, source: Path, body: bytes, *, replace: bool, folder: Path, name: str | None = None
     ) -> Added:
+        ready = await self._ready(source, body, folder=folder, name=name)
+        (added,) = await self._keep([ready], replace=replace)
+        return added
+
+    async def _ready(self, source: Path, body: bytes, *, folder: Path, name: str | None = None) -> _Ready:
+        """A routine admitted, complete with its repositories, and fit for this minion; nothing is written."""
         check = ScheduleCheck(self.config.timezone, self._now())
         (document,) = await asyncio.to_thread(admit_fresh, [routine_candidate(source, body)], check)
         due = tuple(document.pop("next"))
@@ -108,19 +142,29 @@ class Minion:
         await self._check_fit(document)
         # A name without a known ending was read as YAML, which JSON is too.
         suffix = source.suffix if source.suffix in SUFFIXES else ".yaml"
-        target = self.home.routines / f"{document['name']}{suffix}"
+        return _Ready(self._owned(document), body, self.home.routines / f"{document['name']}{suffix}", due)
+
+    async def _keep(self, ready: Sequence[_Ready], *, replace: bool) -> list[Added]:
+        """Write the files and keep the routines, together or not at all."""
         now = self._now()
 
-        async def keep(db: Connection) -> KeptRoutine:
-            kept = await keep_routine(db, self._owned(document), source=str(target), replace=replace, now=now)
-            write_private(target, body.decode())
+        async def keep(db: Connection) -> list[KeptRoutine]:
+            kept = []
+            for item in ready:
+                target = str(item.target)
+                kept.append(await keep_routine(db, item.document, source=target, replace=replace, now=now))
+                write_private(item.target, item.body.decode())
             return kept
 
-        kept = await self.writer.transact(keep)
-        for other in routine_files(self.home, document["name"]):
-            if other != target:
-                other.unlink()
-        return Added(kept, target, due)
+        with contextlib.ExitStack() as before:
+            for item in ready:
+                before.enter_context(_as_before(item.target))
+            kept = await self.writer.transact(keep)
+        for item in ready:
+            for other in routine_files(self.home, item.document["name"]):
+                if other != item.target:
+                    other.unlink()
+        return [Added(one, item.target, item.due) for one, item in zip(kept, ready, strict=True)]
 
     async def remove(self, name: str) -> None:
         """Take a routine out of use and its file away; its runs and history stay. Raises `NotFound`."""
@@ -240,10 +284,15 @@ async def opened(
     alert: Callable[[str], None],
     on_event: OnEvent | None = None,
     owns_process: bool = True,
+    begin: Callable[[], Config] | None = None,
 ) -> AsyncIterator[Minion]:
-    """Own a home: take its lock, open its store, end what a dead owner left. Raises a `Refusal`."""
-    config = load_config(home)
+    """Own a home: take its lock, open its store, end what a dead owner left. Raises a `Refusal`.
+
+    `begin` makes a home that is not there yet; of several processes that begin at once, one does.
+    """
+    config = load_config(home) if begin is None else None
     with held(home, command):
+        config = config or (begin() if begin is not None else load_config(home))
         if not examine(home.store, minion_id=config.minion_id, runs_dir=home.runs):
             create(home.store, config.minion_id)
         async with open_writer(home.store) as writer:
@@ -266,8 +315,7 @@ def initialise(home: Home, *, name: str, timezone: str) -> Config:
         for folder in (home.root, home.routines, home.skills, home.runs, home.outbox):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        says = f"The home {home.root} cannot be made ({error.strerror})."
-        raise Refused("home_not_made", says, hint="name another folder with --home") from error
+        raise unwritable_home(home, error) from error
     config = Config(str(uuid.uuid4()), name, timezone=timezone)
     write_private(home.config_file, json.dumps(config.as_data(), indent=2) + "\n")
     return config
@@ -282,6 +330,31 @@ def process_file() -> bytes:
 def routine_files(home: Home, name: str) -> list[Path]:
     """The files of a routine in the home; one, unless somebody put a second one there."""
     return [path for suffix in SUFFIXES if (path := home.routines / f"{name}{suffix}").is_file()]
+
+
+@contextmanager
+def _as_before(file: Path) -> Iterator[None]:
+    """Put a file back as it was, or away again, when the store did not keep what it was changed for.
+
+    Raises `Refused` when there is no room for the copy that this takes.
+    """
+    kept: Path | None = file.with_name(f".{file.name}.before")
+    try:
+        shutil.copy2(file, kept)
+    except FileNotFoundError:
+        kept = None
+    except OSError as error:
+        raise unwritable(file, error) from error
+    try:
+        yield
+    except BaseException:
+        if kept is not None:
+            kept.replace(file)
+        else:
+            file.unlink(missing_ok=True)
+        raise
+    if kept is not None:
+        kept.unlink()
 
 
 def _known_name(home: Home, text: str) -> str:
@@ -312,4 +385,4 @@ def _read_file(path: Path) -> bytes:
 def _check_name(source: Path, document: Mapping[str, Any], name: str | None) -> None:
     if name is not None and document["name"] != name:
         says = f"{source} holds the routine {document['name']}, not {name}."
-        raise BadDocument("routine_name", says, hint="rename one of the two")
+        raise BadDocument("routine_name", says, hint="rename the file, or mend its `name`")

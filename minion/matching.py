@@ -23,13 +23,15 @@ _WORD: Final = re.compile(r"[^\W_]+(?:-[^\W_]+)*", re.UNICODE)
 _COMMON: Final = frozenset(
     """a about after all also an and any are as at be before by do each every for from get give has have how i in
     into is it its last let list make me my new no not of on one or our out over please run say shall show so some
-    tell that the their them then they this those to up us use want was we what when where which who will with write
-    you your""".split()  # noqa: SIM905 - a list of words reads better than a list of quotes
+    tell that the their them then they this those to up us use want was we what when where which who will with
+    write you your""".split()  # noqa: SIM905 - a list of words reads better than a list of quotes
 )
 _DELIVERING: Final = frozenset(
-    ("announce", "channel", "deliver", "notify", "post", "posted", "posting", "send", "sent", "share", "slack")
+    """announce channel deliver notify post posted posting send sending sent share sharing slack""".split()  # noqa: SIM905
 )
 _REFUSING: Final = frozenset(("dont", "never", "no", "not", "without"))
+# So many words before one that asks to send, a refusal still means it; the doubt goes to not sending.
+_REACH: Final = 4
 # Ways of telling people that somebody may ask for and no skill here can do.
 _ELSEWHERE: Final = frozenset(("discord", "email", "e-mail", "mail", "sms", "telegram", "whatsapp"))
 
@@ -134,7 +136,7 @@ def _asks_to_send(words: Sequence[str]) -> bool:
     asked = [place for place, word in enumerate(words) if word in _DELIVERING]
     if not asked or (_ELSEWHERE & set(words) and "slack" not in words):
         return False  # who asks for an e-mail does not ask for a message to everybody
-    return not any(_REFUSING & set(words[max(0, place - 3) : place]) for place in asked)
+    return not any(_REFUSING & set(words[max(0, place - _REACH) : place]) for place in asked)
 
 
 def _name_for(words: Sequence[str]) -> str:

@@ -12,12 +12,12 @@ from typing import Any, Final
 from minion.admission import SUFFIXES, answers_kept, routine_candidate
 from minion.config import Config, Home
 from minion.matching import SEND, Choice, Offer, choose
-from minion.portable import as_yaml
 from minion.repositories import repository_at, top_level
 from minion.secrets_file import read_secrets
 from minion.skill_inventory import KnownSkill, known_skills
 from minion.skill_loader import REPORT
 from minion.template_list import FOLDER, templates
+from server.contract.layout import as_yaml
 from server.contract.phrases import Reading, read_phrase
 from server.contract.refusals import BadDocument, Refusal
 from server.contract.schedule import next_slots, parse_schedule

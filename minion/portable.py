@@ -1,6 +1,7 @@
 """Routines as files for another minion: YAML, Markdown with a header, JSON lines; written and taken apart.
 
-Markdown has the routine's `content` as its text and all else in a header between two lines of three hyphens.
+Markdown has the routine's `content`, without blank lines around it, as its text, and all else in a header between
+two lines of three hyphens.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from minion.admission import changed
+from server.contract.layout import as_yaml
 from server.contract.refusals import BadDocument
 
 Format = Literal["yaml", "markdown", "jsonl"]
@@ -21,8 +23,6 @@ FORMATS: Final[Mapping[Format, tuple[str, ...]]] = {
 # Who owns a routine here means nothing elsewhere: another minion's id would be refused there.
 OURS: Final = ("id", "minion_id")
 MOST_ROUTINES: Final = 1_000
-_PLAIN: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9 /_.'-]*[A-Za-z0-9])?")
-_NOT_TEXT: Final = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 _BOUNDARY: Final = re.compile(r"^---[ \t]*\r?$", re.MULTILINE)
 _HEADER: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -30,39 +30,6 @@ _HEADER: Final = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?(?:\n|\Z)", re.D
 def format_of(path: Path) -> Format | None:
     """The format that a file's name says, None when it says none."""
     return next((name for name, suffixes in FORMATS.items() if path.suffix.lower() in suffixes), None)
-
-
-def as_yaml(document: Mapping[str, Any]) -> str:
-    """A document with each top-level key on its own line, longer texts as blocks, as people write YAML."""
-    return "".join(f"{key}: {_value(value)}\n" for key, value in document.items())
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return f"[{', '.join(_word(item) for item in value)}]"
-    if not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if "\n" in value.rstrip("\n") and _fits_a_block(value):
-        mark = "|" if value.endswith("\n") else "|-"
-        return f"{mark}\n" + "\n".join(f"  {line}".rstrip() for line in value.rstrip("\n").split("\n"))
-    return _word(value)
-
-
-def _word(text: str) -> str:
-    """Text without quotes where every reader of YAML takes it for text."""
-    plain = _PLAIN.fullmatch(text) is not None and text.lower() not in _NOT_TEXT
-    return text if plain else json.dumps(text, ensure_ascii=False)
-
-
-def _fits_a_block(text: str) -> bool:
-    """Whether a block says exactly this text: no control characters, no blanks that a reader would drop."""
-    lines = text.removesuffix("\n").split("\n")
-    return (
-        all(line.isprintable() and line == line.rstrip() for line in lines)
-        and not lines[0].startswith(" ")
-        and bool(lines[0])
-        and bool(lines[-1])
-    )
 
 
 def written_out(sources: Sequence[tuple[Path, bytes, Mapping[str, Any]]], format_: Format) -> list[str]:

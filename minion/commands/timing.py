@@ -90,7 +90,14 @@ def proposed(proposal: Proposal, added: Added | None) -> dict[str, Any]:
 
 def words_of(document: Mapping[str, Any], zone: str) -> list[str]:
     """Each schedule of an admitted routine in words; `zone` is for those that name none."""
-    return [describe(_expression(trigger), trigger["timezone"] or zone) for trigger in document["triggers"]]
+    return [_words(_expression(trigger), trigger["timezone"] or zone) for trigger in document["triggers"]]
+
+
+def _words(expression: str, zone: str) -> str:
+    try:
+        return describe(expression, zone)
+    except BadDocument:  # a zone that this machine lost: the listing goes on with what is written
+        return f"{expression}, {zone}"
 
 
 def scheduled(item: KeptRoutine, last: Mapping[str, Any] | None, zone: str, now: datetime) -> dict[str, Any]:
@@ -100,7 +107,7 @@ def scheduled(item: KeptRoutine, last: Mapping[str, Any] | None, zone: str, now:
     for trigger in document["triggers"]:
         try:
             schedule = restore_schedule(_expression(trigger), trigger["timezone"] or zone)
-        except BadDocument:  # a zone that this machine lost: the listing goes on without its instants
+        except BadDocument:
             continue
         due += next_slots(schedule, now, _SHOWN)
     triggers = document["triggers"]

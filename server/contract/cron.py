@@ -45,7 +45,7 @@ class _Field:
                 f"uses {text!r}, an extension of other schedulers",
                 "use numbers, names, lists, ranges and steps: `*`, `5`, `1,15`, `1-5`, `*/10`",
             )
-        raise self.refusal(f"has {text!r}, which is no value of it", self.allowed())
+        raise self.refusal(f"has {text!r}, which it does not take", self.allowed())
 
     def allowed(self) -> str:
         """A hint that says which values this field takes."""
@@ -54,7 +54,7 @@ class _Field:
 
     def refusal(self, problem: str, hint: str) -> BadDocument:
         """A refusal whose sentence names this field."""
-        return BadDocument("bad_schedule", f"the schedule's {self.name} field {problem}", hint=hint)
+        return BadDocument("bad_schedule", f"The schedule's {self.name} field {problem}.", hint=hint)
 
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -128,13 +128,13 @@ def parse_cron(line: str) -> CronFields:
     if len(parts) in (6, 7):
         raise BadDocument(
             "bad_schedule",
-            f"the schedule has {len(parts)} fields, and fields for seconds or years are not taken",
+            f"The schedule has {len(parts)} fields, and fields for seconds or years are not taken.",
             hint="write five: minute, hour, day of month, month, day of week",
         )
     if len(parts) != 5:
         raise BadDocument(
             "bad_schedule",
-            f"the schedule has {len(parts)} field{'' if len(parts) == 1 else 's'} where five are needed",
+            f"The schedule has {len(parts)} field{'' if len(parts) == 1 else 's'} where five are needed.",
             hint="write minute, hour, day of month, month, day of week, such as `0 9 * * 1-5`",
         )
     checked = [_checked(field, part) for field, part in zip(_FIELDS, parts, strict=True)]

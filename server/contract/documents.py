@@ -91,7 +91,7 @@ def admit(model: type[Model], data: object, *, source: str) -> Model:
         raise BadDocument(
             "not_json",
             f"{source} holds a value that JSON cannot hold.",
-            hint="use text, numbers, lists, mappings",
+            hint="use texts, numbers, lists and mappings only",
         ) from None
     listed = found[:MOST_PROBLEMS_LISTED]
     said = [f"`{each.path}` {each.words}" if each.path else f"the top level {each.words}" for each in listed]
@@ -148,7 +148,7 @@ def _text_of(body: bytes, source: str) -> str:
     if len(body) > LARGEST_BYTES:
         raise BadDocument(
             "document_too_large",
-            f"{source} has {len(body):,} bytes, more than {LARGEST_BYTES:,}.",
+            f"{source} is over {LARGEST_BYTES // 1024} KiB.",
             hint="move long text into a skill's references",
         )
     try:

@@ -43,6 +43,24 @@ _LENGTHS: dict[str, tuple[str, str, str]] = {
 }
 
 
+# What people write for a key that has another name here.
+_MEANT: dict[str, tuple[str, ...]] = {
+    "cron": ("cron_expression",),
+    "schedule": ("cron_expression",),
+    "when": ("cron_expression",),
+    "tz": ("timezone",),
+    "zone": ("timezone",),
+    "prompt": ("content",),
+    "instructions": ("content",),
+    "skills": ("pipeline",),
+    "steps": ("pipeline",),
+    "repo": ("repositories",),
+    "repos": ("repositories",),
+    "enabled": ("paused",),
+    "timeout": ("wall_clock_s", "limits"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One finding: the field's path (empty for the whole), a stable code, words, and a hint."""
@@ -106,9 +124,8 @@ def _problem(details: ErrorDetails, model: type[BaseModel], data: object) -> Pro
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         limit = shown(context[key])
-        return Problem(
-            path, "out_of_range", f"must be {words} {limit}, not {shown(given)}", "choose another value"
-        )
+        said = f"must be {words} {limit}, not {shown(given)}"
+        return Problem(path, "out_of_range", said, f"write a number that is {words} {limit}")
     if kind in _LENGTHS:
         key, words, unit = _LENGTHS[kind]
         hint = "shorten it" if words == "at most" else "complete it"
@@ -154,10 +171,15 @@ def _shape_hint(shape: str, given: object) -> str:
     if shape == "text":
         return "put it in quotes" if isinstance(given, bool | int | float) else "write one text here"
     if shape == "a list":
-        return "write a list with one entry: [" + (shown(given) if isinstance(given, str) else "…") + "]"
+        return "write a list with one entry: [" + (_quoted_text(given) if isinstance(given, str) else "…") + "]"
     if isinstance(given, str) and shape in ("true or false", "a whole number", "a number"):
         return "leave the quotes out"
     return f"write {shape}"
+
+
+def _quoted_text(text: str) -> str:
+    # Double quotes: JSON takes no others, and YAML takes them too.
+    return '"' + shown(text)[1:-1].replace('"', "") + '"'
 
 
 def _quoted(choices: str) -> list[str]:
@@ -188,7 +210,8 @@ def _key_hint(model: type[BaseModel], loc: Sequence[int | str]) -> str:
         if isinstance(part, str):
             models = _step(models, part)
     known = sorted({field.alias or name for each in models for name, field in each.model_fields.items()})
-    meant = nearest(str(loc[-1]), known)
+    said = str(loc[-1])
+    meant = next((key for key in _MEANT.get(said, ()) if key in known), None) or nearest(said, known)
     if meant is not None:
         return f"did you mean `{meant}`?"
     return "the keys here are " + ", ".join(known) if known else "leave it out"

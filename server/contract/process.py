@@ -71,7 +71,7 @@ class Block(DocumentPart):
             raise wrong(
                 "rigid_steps",
                 f"must be exactly one step in a rigid block, not {len(self.steps)}",
-                "a rigid block logs its one canonical step",
+                "keep one: a rigid block logs its one canonical step",
                 at="steps",
             )
         return self
@@ -161,7 +161,7 @@ def _check_variant(process: Process, variant: Variant, elastic: int) -> None:
         raise wrong(
             "rigid_step_in_variant",
             f"gives {variant.code} the step {taken}, which belongs to a rigid block",
-            "a variant changes the elastic block only",
+            "leave it out: a variant changes the elastic block only",
             at="variants",
         )
 
@@ -193,5 +193,5 @@ def bundled_process(code: str) -> bytes:
     raise NotFound(
         "unknown_process",
         f"There is no process {shown(code)} here.",
-        hint="the bundled one is WF-ROUTINE-EXEC",
+        hint="use WF-ROUTINE-EXEC, the bundled one",
     )

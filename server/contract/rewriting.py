@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from .documents import admit, load_document
+from .layout import as_value
 from .refusals import BadDocument
 from .routine import Routine, admitted
 
@@ -41,7 +42,7 @@ def rewritten(body: bytes, changes: Mapping[str, Any], *, source: str) -> bytes:
     raise BadDocument(
         "not_rewritable",
         f"{source}: {keys} cannot be written into a file of this form.",
-        hint="write it yourself: minion routine edit NAME",
+        hint=f"write {keys} into the file yourself",
     )
 
 
@@ -67,7 +68,7 @@ def _says(body: bytes, meant: Mapping[str, Any], source: str) -> bool:
 
 def _with_key(text: str, key: str, value: Any, place: Callable[[str, yaml.MappingNode, str], str]) -> str:
     """`text` with a top-level key set; where there is no mapping to put it into, `text` itself."""
-    said = json.dumps(value, ensure_ascii=False)
+    said = as_value(value)
     root = _root_of(text)
     if root is None:
         return text

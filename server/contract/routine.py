@@ -266,5 +266,5 @@ def _triggers(routine: Routine) -> dict[ScheduleTrigger | OnceTrigger, str]:
 
 
 def _naming(routine: Routine, field: str, refusal: BadDocument) -> BadDocument:
-    sentence = refusal.sentence.rstrip(".")
-    return BadDocument(refusal.code, f"{routine.name}: `{field}`: {sentence}.", hint=refusal.hint)
+    sentence = refusal.sentence[:1].lower() + refusal.sentence[1:]
+    return BadDocument(refusal.code, f"{routine.name}: `{field}`: {sentence}", hint=refusal.hint)

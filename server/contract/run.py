@@ -58,7 +58,7 @@ def check_move(before: RunState, after: RunState) -> None:
         raise IllegalMove(
             "illegal_move",
             f"A run cannot go from {before} to {after}.",
-            hint="this is a defect of the program: please report it with the run's id",
+            hint="report it with the run's id: this is a defect of the program",
         )
 
 

@@ -113,13 +113,13 @@ def parse_schedule(expression: str, zone: str, *, now: datetime) -> Schedule:
         if not slot.at.isoformat().startswith(slot.nominal):
             raise BadDocument(
                 "bad_schedule",
-                f"the schedule's time {schedule.expression} does not exist in {zone}: the clock skips it",
-                hint=f"the clock goes on at {slot.at.isoformat(timespec='minutes')}",
+                f"The schedule's time {schedule.expression} does not exist in {zone}: the clock skips it.",
+                hint=f"choose another: the clock goes on at {slot.at.isoformat(timespec='minutes')}",
             )
         if slot.at <= now:
             raise BadDocument(
                 "bad_schedule",
-                f"the schedule's time {schedule.expression} ({zone}) is in the past",
+                f"The schedule's time {schedule.expression} ({zone}) is in the past.",
                 hint="give an instant that is still to come, or run the routine now",
             )
     return schedule
@@ -134,14 +134,14 @@ def restore_schedule(expression: str, zone: str) -> Schedule:
     if len(expression) > LONGEST_EXPRESSION:
         raise BadDocument(
             "bad_schedule",
-            f"the schedule is {len(expression)} characters long, over the {LONGEST_EXPRESSION} allowed",
+            f"The schedule is {len(expression)} characters long, over the {LONGEST_EXPRESSION} allowed.",
             hint="use two triggers, or ranges and steps in place of long lists",
         )
     text = expression.strip().replace("\t", " ")
     if not text.isascii() or not text.isprintable():
         raise BadDocument(
             "bad_schedule",
-            f"the schedule {text!a} holds characters other than plain ASCII",
+            f"The schedule {text!a} holds characters other than plain ASCII.",
             hint="write digits as 0 to 9 and separate fields with spaces",
         )
     if _DATE.fullmatch(text):
@@ -150,7 +150,7 @@ def restore_schedule(expression: str, zone: str) -> Schedule:
     if line.startswith("@"):
         raise BadDocument(
             "bad_schedule",
-            f"the schedule {text!r} is no shorthand known here",
+            f"The schedule {text!r} is no shorthand known here.",
             hint="use @hourly, @daily, @weekly, @monthly, @yearly or five fields",
         )
     cron = parse_cron(line)
@@ -281,8 +281,8 @@ def _check_zone(key: str) -> None:
             return
     raise BadDocument(
         "unknown_zone",
-        f"the schedule's time zone {key[:64]!a} is not known",
-        hint=f"did you mean {_nearest_zone(key[:64])}? Use an IANA name such as Europe/Berlin",
+        f"The schedule's time zone {key[:64]!a} is not known.",
+        hint=f"use an IANA name: did you mean {_nearest_zone(key[:64])}?",
     )
 
 
@@ -298,7 +298,7 @@ def _nearest_zone(key: str) -> str:
 def _one_shot(text: str, zone: str) -> Schedule:
     bad = BadDocument(
         "bad_schedule",
-        f"the schedule {text!r} is no instant",
+        f"The schedule {text!r} is no instant.",
         hint="write a one-shot as 2026-12-01T09:00, with an offset (+01:00, Z) or in the routine's time zone",
     )
     if not _MOMENT.fullmatch(text):

@@ -29,7 +29,7 @@ def refusal_of(data: object, source: str = "r.yaml") -> BadDocument:
             "r.yaml: `limits.turn` is not a known key.",
             "did you mean `turns`?",
         ),
-        (SEED | {"pipeline": "x"}, "r.yaml: `pipeline` must be a list, not the text 'x'.", "['x']"),
+        (SEED | {"pipeline": "x"}, "r.yaml: `pipeline` must be a list, not the text 'x'.", '["x"]'),
         (
             SEED | {"cron_expression": 5},
             "r.yaml: `cron_expression` must be text, not the number 5.",
@@ -55,7 +55,7 @@ def refusal_of(data: object, source: str = "r.yaml") -> BadDocument:
         (
             SEED | {"limits": {"turns": 0}},
             "r.yaml: `limits.turns` must be at least 1, not 0.",
-            "another value",
+            "write a number that is at least 1",
         ),
         (
             SEED | {"limits": 5},
@@ -102,7 +102,7 @@ def test_several_problems_are_listed_after_the_first_sentence() -> None:
     first, rest = refusal.sentence.split(". Also: ")
     assert first == "r.yaml: `name` must be text, not the number 5"
     assert rest == "`content` must be text, not the number 5; `pipeline` must be a list, not the text 'x'."
-    assert refusal.hint == "put it in quotes; write a list with one entry: ['x']"
+    assert refusal.hint == 'put it in quotes; write a list with one entry: ["x"]'
 
 
 def test_no_more_than_five_problems_are_listed() -> None:

@@ -13,6 +13,7 @@ from server.contract.schedule import next_slots, parse_schedule
 from tests.contract.phrase_table import HERE, NOW, READ
 
 
+@pytest.mark.promise("DOC-5")
 @pytest.mark.parametrize(("phrase", "expression", "zone"), READ)
 def test_a_phrase_gives_its_schedule_and_says_it_back(phrase: str, expression: str, zone: str) -> None:
     reading = read_phrase(phrase, zone=HERE, now=NOW)

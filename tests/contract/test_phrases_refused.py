@@ -286,6 +286,7 @@ def refused(text: str, zone: str = HERE) -> BadDocument:
     return caught.value
 
 
+@pytest.mark.promise("DOC-5")
 @pytest.mark.parametrize(("phrase", "sentence", "closest"), REFUSED)
 def test_a_phrase_that_is_not_sayable_is_refused_with_the_closest_readings(
     phrase: str, sentence: str, closest: str

@@ -108,6 +108,7 @@ def _same(one: str, other: str, zone: str) -> bool:
     )
 
 
+@pytest.mark.promise("DOC-5")
 @_SPEND
 @given(phrase=_PHRASES, zone=_ZONES)
 def test_a_phrase_that_is_read_is_said_in_words_that_give_the_same_slots(phrase: str, zone: str) -> None:

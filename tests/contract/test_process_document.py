@@ -148,12 +148,13 @@ def test_steps_of_a_variant_need_one_elastic_block() -> None:
     document["blocks"].append({"code": "040.001.05", "name": "More", "kind": "elastic"})
     admit(Process, document, source="p.yaml")
     document["variants"][0]["steps"] = [STEP]
-    with pytest.raises(BadDocument, match="2 elastic blocks"):
+    with pytest.raises(BadDocument, match="2 elastic blocks") as caught:
         admit(Process, document, source="p.yaml")
+    assert caught.value.code == "unclear_block"
 
 
 @pytest.mark.parametrize("code", ["WF-NOTHING", "../wf-routine-exec", "wf-routine-exec", ""])
 def test_only_a_bundled_code_opens_a_file(code: str) -> None:
     with pytest.raises(NotFound) as caught:
         bundled_process(code)
-    assert caught.value.hint
+    assert (caught.value.code, bool(caught.value.hint)) == ("unknown_process", True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import IPv4Address
 
 import pytest
+from pydantic import BaseModel
 
+from server.contract.documents import admit
 from server.contract.refusals import (
     REFUSAL_KINDS,
     BadDocument,
@@ -68,3 +71,16 @@ def test_a_refusal_says_its_sentence_and_its_hint() -> None:
 def test_a_refusal_without_a_hint_cannot_be_made() -> None:
     with pytest.raises(TypeError):
         Refused("code", "A sentence.")  # type: ignore[call-arg]
+
+
+class Address(BaseModel):
+    """A model whose field is wrong in a way that no table of ours names."""
+
+    number: IPv4Address
+
+
+def test_what_no_table_names_is_refused_in_the_words_there_are() -> None:
+    with pytest.raises(BadDocument) as caught:
+        admit(Address, {"number": "one"}, source="a.json")
+    assert (caught.value.code, caught.value.exit_code) == ("bad_value", 2)
+    assert caught.value.sentence.startswith("a.json: `number` is not accepted (")

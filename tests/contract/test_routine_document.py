@@ -50,7 +50,7 @@ def test_the_printed_example_is_admitted_with_a_real_id() -> None:
 def test_the_printed_example_with_its_placeholder_is_refused_with_a_hint() -> None:
     with pytest.raises(BadDocument, match="`minion_id` must be the UUID of a minion") as caught:
         admit(Routine, json.loads(SEED), source="morning-report.json")
-    assert "minion init" in caught.value.hint
+    assert (caught.value.code, "minion init" in caught.value.hint) == ("bad_minion_id", True)
 
 
 def test_every_default_is_written_out() -> None:
@@ -170,13 +170,13 @@ def test_every_default_is_written_out() -> None:
         ({"model": "--dangerously"}, "`model`", "bad_model", "default"),
         ({"process": "40.1"}, "`process`", "bad_process", "quotes"),
         ({"process": 140.001}, "`process`", "wrong_type", "quotes"),
-        ({"limits": {"wall_clock_s": 0.01}}, "`limits.wall_clock_s`", "out_of_range", "another"),
-        ({"limits": {"wall_clock_s": 86_401}}, "`limits.wall_clock_s`", "out_of_range", "another"),
+        ({"limits": {"wall_clock_s": 0.01}}, "`limits.wall_clock_s`", "out_of_range", "write a number that is"),
+        ({"limits": {"wall_clock_s": 86_401}}, "`limits.wall_clock_s`", "out_of_range", "write a number that is"),
         (
             {"limits": {"output_bytes": 16 * 1024 * 1024 + 1}},
             "`limits.output_bytes`",
             "out_of_range",
-            "another",
+            "write a number that is",
         ),
         ({"expect": [{}]}, "`expect[0]`", "not_exactly_one", "its own"),
         ({"expect": [{"file": "a", "contains": "b"}]}, "`expect[0]`", "not_exactly_one", "its own"),
@@ -202,7 +202,7 @@ def test_every_default_is_written_out() -> None:
         ({"sandbox": "off"}, "`sandbox`", "unknown_choice", "one of these"),
         ({"catch_up": "window"}, "`catch_up_window_s`", "window_mismatch", "both"),
         ({"catch_up_window_s": 60}, "`catch_up_window_s`", "window_mismatch", "both"),
-        ({"stagger_s": 3601}, "`stagger_s`", "out_of_range", "another"),
+        ({"stagger_s": 3601}, "`stagger_s`", "out_of_range", "write a number that is"),
         ({"report_to_hq": "step"}, "`report_to_hq`", "unknown_choice", "'steps'"),
         ({"description": "x"}, "`description`", "unknown_key", "keys here are"),
     ],

@@ -123,25 +123,26 @@ def test_a_run_that_has_only_begun_can_be_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "field"),
+    ("message", "field", "code"),
     [
-        ({"kind": "explode"}, "`kind`"),
-        ({"kind": "cancel"}, "`run`"),
-        ({"routine": "../x"}, "`routine`"),
-        ({"key": ""}, "`key`"),
-        ({"key": "a\nb"}, "`key`"),
-        ({"input": "x" * 65_537}, "`input`"),
-        ({"issued_at": "2026-12-01T09:00:00Z"}, "`issued_at`"),
-        ({"issued_at": "2026-13-01T09:00:00.000Z"}, "`issued_at`"),
-        ({"issued_at": "2026-12-01T09:00:00+00:00"}, "`issued_at`"),
-        ({"run": "run_1"}, "`run`"),
-        ({"protocol": 3}, "`protocol`"),
-        ({"protocol": "1"}, "`protocol`"),
+        ({"kind": "explode"}, "`kind`", "unknown_choice"),
+        ({"kind": "cancel"}, "`run`", "missing_field"),
+        ({"routine": "../x"}, "`routine`", "bad_name"),
+        ({"key": ""}, "`key`", "bad_key"),
+        ({"key": "a\nb"}, "`key`", "bad_key"),
+        ({"input": "x" * 65_537}, "`input`", "out_of_range"),
+        ({"issued_at": "2026-12-01T09:00:00Z"}, "`issued_at`", "bad_instant"),
+        ({"issued_at": "2026-13-01T09:00:00.000Z"}, "`issued_at`", "bad_instant"),
+        ({"issued_at": "2026-12-01T09:00:00+00:00"}, "`issued_at`", "bad_instant"),
+        ({"run": "run_1"}, "`run`", "bad_id"),
+        ({"protocol": 3}, "`protocol`", "unknown_protocol"),
+        ({"protocol": "1"}, "`protocol`", "wrong_type"),
     ],
 )
-def test_a_bad_order_is_refused_by_its_field(message: dict[str, Any], field: str) -> None:
+def test_a_bad_order_is_refused_by_its_field(message: dict[str, Any], field: str, code: str) -> None:
     with pytest.raises(BadDocument) as caught:
         admit(Order, ORDER | message, source="HQ")
+    assert caught.value.code == code
     assert field in caught.value.sentence
     assert caught.value.sentence.endswith(".")
     assert caught.value.hint
@@ -175,3 +176,9 @@ def test_a_bad_report_is_refused_by_its_field(message: dict[str, Any], field: st
     assert field in caught.value.sentence
     assert caught.value.sentence.endswith(".")
     assert caught.value.hint
+
+
+def test_a_fingerprint_of_another_form_is_refused_under_its_code() -> None:
+    with pytest.raises(BadDocument) as caught:
+        admit(RunReport, REPORT | {"fingerprint": "36a61784"}, source="minion")
+    assert caught.value.code == "bad_fingerprint"

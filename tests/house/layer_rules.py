@@ -12,7 +12,7 @@ CONTRACT = "server.contract"
 CLOCK_TYPE = "minion.clock.Clock"
 # What a minion may know of the contract: modules that load in milliseconds. The others need pydantic.
 PURE = frozenset(
-    {"schedule", "cron", "phrases", "run", "topology", "quota", "refusals", "digest", "redaction", "processes"}
+    {"schedule", "cron", "phrases", "run", "topology", "quota", "refusals", "digest", "redaction", "processes", "layout"}
 )
 PURE_THIRD_PARTY = frozenset({"croniter"})
 
@@ -28,6 +28,9 @@ _MINION_ROOMS = (
     "minion.config",
     "minion.secrets_file",
     "minion.template_list",
+    "minion.matching",
+    "minion.portable",
+    "minion.phrased_routine",
     "minion.skill_zip",
     "minion.skill_archive",
     "minion.skill_skeleton",
@@ -36,8 +39,12 @@ _MINION_ROOMS = (
     "minion.skill_inventory",
     "minion.admission",
     "minion.repositories",
+    "minion.installation",
+    "minion.home_removal",
     "minion.check",
+    "minion.doctor",
 )
+_SETTING_UP = ("minion.first_routine", "minion.setup_answers", "minion.setup_trials")
 _RUNNER = ("minion.runner", "minion.engines", "minion.sandbox", CONTRACT, "minion.wire", CLOCK_TYPE)
 
 # The longest entry that holds a module says what it may import of the house. A module without an entry has
@@ -64,11 +71,26 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.wire": (CONTRACT,),
     "minion.clock": (),
     "minion.config": (CONTRACT,),
-    "minion.secrets_file": (CONTRACT,),
+    "minion.secrets_file": (CONTRACT, "minion.config"),
     "minion.template_list": (CONTRACT,),
     "minion.templates": (),
     "minion.repositories": (CONTRACT,),
+    "minion.installation": (CONTRACT, "minion.config", "minion.skill_loader", "minion.template_list"),
+    "minion.home_removal": (CONTRACT, "minion.config"),
     "minion.admission": (CONTRACT, "minion.store"),
+    "minion.matching": (),
+    "minion.portable": (CONTRACT, "minion.admission"),
+    "minion.phrased_routine": (
+        CONTRACT,
+        "minion.admission",
+        "minion.config",
+        "minion.matching",
+        "minion.repositories",
+        "minion.secrets_file",
+        "minion.skill_inventory",
+        "minion.skill_loader",
+        "minion.template_list",
+    ),
     "minion.skill_zip": (),
     "minion.skill_archive": (CONTRACT, "minion.skill_zip"),
     "minion.skill_skeleton": (),
@@ -103,8 +125,32 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.daemon",
         CLOCK_TYPE,
     ),
+    "minion.doctor": (
+        CONTRACT,
+        "minion.config",
+        "minion.wire",
+        "minion.admission",
+        "minion.skill_loader",
+        "minion.secrets_file",
+        "minion.sandbox",
+        "minion.engines",
+        "minion.runner",
+        "minion.store",
+        "minion.installation",
+        "minion.doctor",
+        CLOCK_TYPE,
+    ),
     "minion.app": (CONTRACT, *_MINION_ROOMS),
-    "minion.commands": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.commands"),
+    "minion.first_routine": (CONTRACT, "minion.config", "minion.app"),
+    "minion.setup_answers": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.first_routine"),
+    "minion.setup_trials": (
+        CONTRACT,
+        "minion.config",
+        "minion.admission",
+        "minion.repositories",
+        "minion.runner",
+    ),
+    "minion.commands": (CONTRACT, *_MINION_ROOMS, *_SETTING_UP, "minion.app", "minion.commands"),
     "minion.cli": (CONTRACT, "minion"),
 }
 

@@ -94,7 +94,7 @@ def read_phrase(text: str, *, zone: str, now: datetime) -> Reading:
     if len(text) > LONGEST_PHRASE:
         raise BadDocument(
             "phrase",
-            f"the schedule phrase is {len(text)} characters long, over the {LONGEST_PHRASE} allowed",
+            f"The schedule phrase is {len(text)} characters long, over the {LONGEST_PHRASE} allowed.",
             hint="say when in a few words; a long task belongs in the routine's content",
         )
     colon = _task_colon(text)
@@ -131,9 +131,9 @@ def _cron_as_written(phrase: str, zone: str, now: datetime) -> Schedule | None:
         if not written or not parts[length].strip(",").isalpha():
             return parse_schedule(phrase, zone, now=now) if written else None
         closest = parse_schedule(line, zone, now=now)
-        sentence = f"the schedule says {' '.join(parts[length:])[:_MOST_SHOWN]!a} after its cron line"
+        sentence = f"The schedule says {' '.join(parts[length:])[:_MOST_SHOWN]!a} after its cron line"
         hint = f"closest: {said(closest)} ({closest.expression}); only a time zone may follow"
-        raise BadDocument("phrase", f"{sentence}, which is not understood", hint=hint)
+        raise BadDocument("phrase", f"{sentence}, which is not understood.", hint=hint)
     try:
         return parse_schedule(line, cursor.draft.zone or zone, now=now)
     except BadDocument:
@@ -159,7 +159,7 @@ def _phrase(phrase: str, zone: str, now: datetime, *, has_task: bool) -> Schedul
     try:
         expression = _expression(cursor.draft, zone, now)
     except Unread as unread:
-        sentence = f"the schedule cannot be read exactly: {unread.sentence}"
+        sentence = f"The schedule cannot be read exactly: {unread.sentence}"
         raise _refusal(sentence, unread.closest, zone, now, together=unread.together) from None
     return parse_schedule(expression, cursor.draft.zone or zone, now=now)
 
@@ -203,7 +203,7 @@ def _without_faults(tokens: list[Token], faults: list[Fault], *, respell: bool) 
 def _fault_sentence(tokens: list[Token], faults: list[Fault]) -> str:
     explained = next((fault.why for fault in faults if fault.why), None)
     if explained is not None:
-        return f"the schedule cannot be read exactly: {explained}"
+        return f"The schedule cannot be read exactly: {explained}"
     unknown = {place for fault in faults for place in range(fault.start, fault.end)}
     # What is not understood of `every wekday` is the second word.
     unknown -= {place for place in unknown if tokens[place].text in _OPENERS and place + 1 in unknown}
@@ -213,7 +213,7 @@ def _fault_sentence(tokens: list[Token], faults: list[Fault]) -> str:
         runs[-1:] = [f"{runs[-1]} {tokens[place].text}"] if joined else [*runs[-1:], tokens[place].text]
     shown = ", ".join(f"{run[:_MOST_SHOWN]!a}" for run in runs[:_MOST_CLOSEST])
     more = f" and {len(runs) - _MOST_CLOSEST} more" if len(runs) > _MOST_CLOSEST else ""
-    return f"the schedule says {shown}{more}, which is not understood"
+    return f"The schedule says {shown}{more}, which is not understood"
 
 
 def _refusal(
@@ -228,7 +228,7 @@ def _refusal(
     """The refusal with its hint: the closest phrases that are understood, each with its cron."""
     found = list(dict.fromkeys(_closest(drafts, zone, now, _DEEPEST)))[:_MOST_CLOSEST]
     joint = "; and as another trigger: " if together else " or "
-    return BadDocument("phrase", sentence, hint=f"closest: {joint.join(found) or _PLAINEST}{advice}")
+    return BadDocument("phrase", f"{sentence}.", hint=f"closest: {joint.join(found) or _PLAINEST}{advice}")
 
 
 def _closest(drafts: Sequence[Draft], zone: str, now: datetime, depth: int) -> Iterator[str]:
