@@ -6,9 +6,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
+NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found."; echo "hint: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+# Where `make install` puts the program: PREFIX/share/minion-hq, with links in PREFIX/bin.
+PREFIX ?= $(HOME)/.local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check test-heavy faults bench clean
+.PHONY: help setup run test check test-heavy faults bench install uninstall clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -37,11 +40,19 @@ faults: $(VENV)/.ready-dev ## the counted fault suites, each with its trials and
 bench: $(VENV)/.ready-dev ## the figures, each beside its peer in the same run
 	@$(BIN)/python -m pytest -m bench -s
 
+install: ## put minion and hq into ~/.local/bin for good, without root (PREFIX=FOLDER: elsewhere)
+	@$(NEEDS_PYTHON)
+	@$(PYTHON) -m minion.installation install --prefix "$(PREFIX)" $(if $(filter file,$(origin PREFIX)),--default-prefix)
+
+uninstall: ## take away what install put there, and the minion's home; asks first (ARGS="--keep-data --yes")
+	@$(NEEDS_PYTHON)
+	@$(PYTHON) -m minion.installation uninstall --prefix "$(PREFIX)" $(ARGS)
+
 clean: ## remove .venv (your .minion stays)
 	rm -rf $(VENV)
 
 $(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found."; echo "hint: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@$(NEEDS_PYTHON)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "hint: your Python lacks venv; on Debian: apt install python3-venv"; exit 1; }
 
 $(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python

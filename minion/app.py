@@ -338,22 +338,23 @@ def _as_before(file: Path) -> Iterator[None]:
 
     Raises `Refused` when there is no room for the copy that this takes.
     """
-    kept: Path | None = file.with_name(f".{file.name}.before")
+    kept = file.with_name(f".{file.name}.before")
+    was_there = True
     try:
         shutil.copy2(file, kept)
     except FileNotFoundError:
-        kept = None
+        was_there = False
     except OSError as error:
         raise unwritable(file, error) from error
     try:
         yield
     except BaseException:
-        if kept is not None:
+        if was_there:
             kept.replace(file)
         else:
             file.unlink(missing_ok=True)
         raise
-    if kept is not None:
+    if was_there:
         kept.unlink()
 
 

@@ -5,25 +5,72 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from server.contract.refusals import Refusal
 
-_VERBS: Final[dict[str, tuple[str, str]]] = {
-    "init": ("minion.commands.init", "Make this machine a minion: its home, its id and a first routine."),
-    "run": ("minion.commands.run", "Run a routine now and wait for its end."),
-    "runs": ("minion.commands.runs", "List the newest runs."),
-    "show": ("minion.commands.show", "Show one run: report, steps, verdict, effects."),
-    "effects": ("minion.commands.effects", "Show what a run did outside, and how to take it back."),
-    "verify": ("minion.commands.verify", "Check that the log is intact."),
-    "routine": ("minion.commands.routine", "Add, begin from a template, list, show and remove routines."),
-    "skill": ("minion.commands.skill", "List, show, check, begin, add and remove skills."),
-    "where": ("minion.commands.where", "Say where everything lies."),
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+# Every verb, in the order people meet them: its module and its one line. A new verb gets a line in its section.
+_SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Begin": {
+        "init": ("minion.commands.init", "Make this machine a minion: home, id and a first routine."),
+        "setup": ("minion.commands.setup", "Set it up by questions: name, repositories, reports, alerts."),
+        "doctor": ("minion.commands.doctor", "Run each thing a minion needs, and say what mends it."),
+    },
+    "Routines": {
+        "routine": ("minion.commands.routine", "Add, begin from a template, edit, list, show, remove."),
+        "schedule": ("minion.commands.schedule", "Make a routine from a sentence; change when routines run."),
+        "skill": ("minion.commands.skill", "List, show, check, begin, add and remove skills."),
+    },
+    "Runs": {
+        "run": ("minion.commands.run", "Run a routine now and wait for its end."),
+        "runs": ("minion.commands.runs", "List the newest runs."),
+        "show": ("minion.commands.show", "Show one run: report, steps, verdict, effects."),
+        "logs": ("minion.commands.logs", "Show a run's log, of all its steps or of one."),
+        "effects": ("minion.commands.effects", "Show what a run did outside, and how to take it back."),
+        "cost": ("minion.commands.cost", "Show what runs used, by routine, skill or day."),
+        "verify": ("minion.commands.verify", "Check that the log is intact."),
+    },
+    "Housekeeping": {
+        "export": ("minion.commands.export", "Write out routines or runs: YAML, Markdown, JSON lines."),
+        "import": ("minion.commands.importing", "Take in routines from such files."),
+        "where": ("minion.commands.where", "Say where everything lies."),
+        "completion": ("minion.commands.completion", "Print the script that completes verbs and names."),
+        "uninstall": ("minion.commands.uninstall", "Remove the program and the home; list what remains."),
+    },
 }
-EXIT_CODES: Final = """\
-Exit codes: 0 ok or unchecked · 1 failed or not delivered · 2 bad use · 3 refused · 4 partial, unknown, stopped."""
+_VERBS: Final = {name: verb for section in _SECTIONS.values() for name, verb in section.items()}
+# What no person types: the shells' completion asks it for candidates.
+_HIDDEN: Final = {"__complete": "minion.commands.completion"}
+EXAMPLES: Final = (
+    "minion init",
+    "minion run morning-report",
+    "minion runs --state failed",
+    "minion show morning-report@last -v",
+    "minion routine new --template standup-prep",
+)
+# What stands below the commands and options, by section, as pairs.
+_AFTERWORD: Final = {
+    "Exit codes": (
+        ("0", "ok or unchecked: what was asked is done"),
+        ("1", "failed, not delivered, or a log that is broken"),
+        ("2", "bad use: a word, file or name that does not fit; nothing was changed"),
+        ("3", "refused: well said, but not allowed here; nothing was changed"),
+        ("4", "partial, unknown or stopped"),
+        ("130", "broken off at a question"),
+    ),
+    "Environment": (("MINION_HOME", "the home, when --home is not given"),),
+    "Read on": (
+        ("minion COMMAND --help", "what a command does, its options and examples"),
+        ("minion where", "where home, routines, runs, store and secrets lie"),
+        ("README.md", "routine files, skills, secrets, what a verdict means"),
+    ),
+}
+_HOME_HELP: Final = "The minion's home [default: MINION_HOME, else the platform's data folder]."
 
 
 class LazyGroup(click.Group):
@@ -35,14 +82,16 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The verb's command from its own module, None for an unknown verb."""
-        if cmd_name not in _VERBS:
+        module = _VERBS[cmd_name][0] if cmd_name in _VERBS else _HIDDEN.get(cmd_name)
+        if module is None:
             return None
         # Imports leave no garbage; looking for some all the while takes a tenth of a short command.
         gc.disable()
         try:
-            command: click.Command = importlib.import_module(_VERBS[cmd_name][0]).command
+            verb = importlib.import_module(module)
         finally:
             gc.enable()
+        command: click.Command = verb.answer if cmd_name in _HIDDEN else verb.command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -56,14 +105,46 @@ class LazyGroup(click.Group):
                 refusal.hint = program(ctx) + refusal.hint.removeprefix("minion")
             raise
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs and options that begin so, from the table: completing a verb imports none."""
+        from click.shell_completion import CompletionItem
+
+        begun = [(name, line) for name, (_, line) in _VERBS.items() if name.startswith(incomplete)]
+        verbs = [CompletionItem(name, help=line) for name, line in begun]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs first, then the few options that stand before them."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The verbs with their one line each, without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _VERBS.items()])
+        """The verbs with their one line each, by section, without importing any of them."""
+        widest = max(len(name) for name in _VERBS)
+        for title, verbs in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), line) for name, (_, line) in verbs.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Examples, exit codes, environment, where to read on."""
+        with formatter.section("Examples"):
+            formatter.write("".join(f"{'':>{formatter.current_indent}}{line}\n" for line in EXAMPLES))
+        for title, pairs in _AFTERWORD.items():
+            with formatter.section(title):
+                formatter.write_dl(pairs)
 
 
-@click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--home", metavar="FOLDER", help="Its home [default: MINION_HOME, else the platform's data folder].")
+def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--home", metavar="FOLDER", shell_complete=_folders, help=_HOME_HELP)
 @click.version_option(package_name="minion-hq", prog_name="minion")
 @click.pass_context
 def minion(ctx: click.Context, home: str | None) -> None:
@@ -95,8 +176,10 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else name
-        sentence = error.format_message().replace("\n", " ")
-        _say(name, sentence if sentence.endswith((".", "?")) else sentence + ".", f"{where} --help")
+        # What somebody may have meant is looked for when it is needed only.
+        from minion.commands.nearest import said_of
+
+        _say(name, *said_of(error, where))
         return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("", err=True)

@@ -24,7 +24,15 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _PASSED: Final = ("HOME", "SSH_AUTH_SOCK", "USER", "LOGNAME", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 # The newest runs that a home keeps unless its minion.json says another number (the seed's "last 200 runs").
 KEPT_RUNS: Final = 200
-_KEYS: Final = frozenset({"minion_id", "name", "engine", "timezone", "keep_runs", "repositories", "forges"})
+_KEYS: Final = frozenset(
+    {"minion_id", "name", "engine", "timezone", "keep_runs", "repositories", "forges", "notify"}
+)
+# As many, and as long, as a routine document's `notify` may have.
+_MOST_NOTICES: Final = 20
+MOST_ARGUMENTS: Final = 64
+LONGEST_ARGUMENT: Final = 4096
+_SECRET: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_LARGEST_CONFIG: Final = 65_536
 # Where pull requests and comments go: a repository's host and the API that answers for it.
 FORGES: Final[Mapping[str, str]] = {"github.com": "https://api.github.com"}
 
@@ -73,7 +81,10 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What `minion.json` says: the minion's id (a UUID), its name and its defaults."""
+    """What `minion.json` says: the minion's id (a UUID), its name and its defaults.
+
+    `notify`: who is told when a routine that says none fails; entries as in a routine's `notify`.
+    """
 
     minion_id: str
     name: str
@@ -82,12 +93,14 @@ class Config:
     keep_runs: int = KEPT_RUNS
     repositories: tuple[str, ...] = field(default=())
     forges: Mapping[str, str] = field(default_factory=lambda: dict(FORGES))
+    notify: tuple[Mapping[str, Any], ...] = ()
 
     def as_data(self) -> dict[str, Any]:
         """The configuration as it is written to the file."""
         names = ("minion_id", "name", "engine", "timezone", "keep_runs")
         lists = {"repositories": list(self.repositories), "forges": dict(self.forges)}
-        return {name: getattr(self, name) for name in names} | lists
+        notify = {"notify": [dict(notice) for notice in self.notify]}
+        return {name: getattr(self, name) for name in names} | lists | notify
 
 
 def home_at(said: str | None) -> Home:
@@ -116,10 +129,11 @@ def machine_zone() -> str:
     with contextlib.suppress(OSError):
         candidates.append(os.path.realpath("/etc/localtime").partition("zoneinfo/")[2])
         candidates.append(Path("/etc/timezone").read_text().strip())
-    return next((key for key in candidates if _is_zone(key)), "UTC")
+    return next((key for key in candidates if is_zone(key)), "UTC")
 
 
-def _is_zone(key: str) -> bool:
+def is_zone(key: str) -> bool:
+    """Whether `key` is the name of an IANA time zone, spelled as the zone database has it."""
     from zoneinfo import ZoneInfo
 
     try:
@@ -134,13 +148,18 @@ def load_config(home: Home) -> Config:
     Raises `NotFound` when the home was not initialised, `BadDocument` naming the field that is wrong.
     """
     try:
-        body = home.config_file.read_bytes()
+        with home.config_file.open("rb") as file:
+            body = file.read(_LARGEST_CONFIG + 1)
     except FileNotFoundError:
         raise NotFound("no_home", f"There is no minion in {home.root}.", hint="minion init") from None
     except OSError as error:
         raise Refused(
-            "home_unreadable", f"{home.config_file} cannot be read ({error.strerror}).", hint="check its rights"
+            "home_unreadable",
+            f"{home.config_file} cannot be read ({error.strerror}).",
+            hint="mend its rights, or name another folder with --home",
         ) from error
+    if len(body) > _LARGEST_CONFIG:
+        raise _wrong(home, f"it is over {_LARGEST_CONFIG // 1024} KiB")
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -148,35 +167,65 @@ def load_config(home: Home) -> Config:
     return _checked(home, data)
 
 
+def save_config(home: Home, config: Config) -> None:
+    """Write `minion.json` whole. Raises `Refused` when it would be too large, or the disk refuses."""
+    text = json.dumps(config.as_data(), indent=2) + "\n"
+    if len(text) > _LARGEST_CONFIG:
+        says = f"{home.config_file} would be over {_LARGEST_CONFIG // 1024} KiB."
+        raise Refused("config_large", says, hint="make the alert command or the list of repositories shorter")
+    write_private(home.config_file, text)
+
+
 def _checked(home: Home, data: Any) -> Config:
     if not isinstance(data, dict):
         raise _wrong(home, "it is not a JSON object")
     unknown = sorted(set(data) - _KEYS)
     if unknown:
-        raise _wrong(home, f"unknown key {unknown[0]!r}")
+        raise _wrong(home, f"it has the unknown key {unknown[0][:60]!r}")
     defaults = {
-        "engine": "script", "timezone": "UTC", "keep_runs": KEPT_RUNS, "repositories": [], "forges": dict(FORGES)
+        "engine": "script", "timezone": "UTC", "keep_runs": KEPT_RUNS, "repositories": [], "forges": dict(FORGES),
+        "notify": [],
     }  # fmt: skip
     values: Mapping[str, Any] = {**defaults, **data}
     try:
         minion_id = str(uuid.UUID(values["minion_id"]))
     except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise _wrong(home, "minion_id is no UUID") from error
+        raise _wrong(home, "`minion_id` is no UUID") from error
     name, keep, repositories = values.get("name"), values["keep_runs"], values["repositories"]
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise _wrong(home, "name is no slug (small letters, digits, hyphens)")
+        raise _wrong(home, "`name` is no slug of small letters, digits and hyphens")
     if not isinstance(keep, int) or isinstance(keep, bool) or not 1 <= keep <= 100_000:
-        raise _wrong(home, "keep_runs is no number from 1 to 100,000")
+        raise _wrong(home, "`keep_runs` is no number from 1 to 100,000")
     if not isinstance(repositories, list) or not all(isinstance(item, str) for item in repositories):
-        raise _wrong(home, "repositories is no list of paths or URLs")
+        raise _wrong(home, "`repositories` is no list of paths or URLs")
     if not isinstance(values["engine"], str) or not isinstance(values["timezone"], str):
-        raise _wrong(home, "engine and timezone are texts")
-    if values["timezone"] != "UTC" and not _is_zone(values["timezone"]):
-        raise _wrong(home, f"timezone {values['timezone'][:60]!r} is no IANA time zone, such as Europe/Berlin")
+        raise _wrong(home, "`engine` or `timezone` is no text")
+    if values["timezone"] != "UTC" and not is_zone(values["timezone"]):
+        raise _wrong(home, f"`timezone` {values['timezone'][:60]!r} is no IANA time zone, such as Europe/Berlin")
     forges = values["forges"]
     if not isinstance(forges, dict) or not all(isinstance(api, str) for api in forges.values()):
-        raise _wrong(home, "forges is no object of hosts and API addresses")
-    return Config(minion_id, name, values["engine"], values["timezone"], keep, tuple(repositories), forges)
+        raise _wrong(home, "`forges` is no object of hosts and API addresses")
+    notify = values["notify"]
+    if not isinstance(notify, list) or len(notify) > _MOST_NOTICES or not all(map(_is_notice, notify)):
+        raise _wrong(home, '`notify` is no list of {"slack": SECRET} or {"command": [PROGRAM, …]}')
+    return Config(
+        minion_id, name, values["engine"], values["timezone"], keep, tuple(repositories), forges, tuple(notify)
+    )
+
+
+def _is_notice(item: Any) -> bool:
+    """Whether this is one entry of a routine's `notify` (the bounds are those of the routine document)."""
+    if not isinstance(item, dict) or len(item) != 1:
+        return False
+    ((kind, value),) = item.items()
+    if kind == "slack":
+        return isinstance(value, str) and _SECRET.fullmatch(value) is not None
+    return (
+        kind == "command"
+        and isinstance(value, list)
+        and 1 <= len(value) <= MOST_ARGUMENTS
+        and all(isinstance(word, str) and word.strip() and len(word) <= LONGEST_ARGUMENT for word in value)
+    )
 
 
 def _wrong(home: Home, what: str) -> BadDocument:
@@ -196,25 +245,41 @@ def write_private(path: Path, text: str) -> None:
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise Refused(
-            "cannot_write", f"{path} cannot be written: {error.strerror}.", hint="check the disk and its rights"
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable_home(home: Home, error: OSError) -> Refused:
+    """The refusal for a home in which no folder or lock can be made."""
+    says = f"The home {home.root} cannot be written ({error.strerror})."
+    return Refused("home_unwritable", says, hint="check its rights, or name another folder with --home")
+
+
+def unwritable(path: Path, error: OSError) -> Refused:
+    """The refusal for a file or folder that the disk or its rights did not let be written."""
+    says = f"{path} cannot be written ({error.strerror})."
+    return Refused("cannot_write", says, hint="check the disk's free space and the rights of its folder")
 
 
 @contextmanager
 def held(home: Home, command: str) -> Iterator[None]:
     """Own the home until the block ends: only its owner writes the store.
 
-    Raises `Refused` naming the holder when another process owns it. The lock dies with the process.
+    Raises `Refused` naming the holder when another process owns it, and when the home cannot be written. The
+    lock dies with the process.
     """
-    home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(home.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(home.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unwritable_home(home, error) from error
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise Refused(
-                "home_held", f"The home {home.root} is in use by {_holder(fd)}.", hint="wait for it, or stop it"
+                "home_held",
+                f"The home {home.root} is in use by {_holder(fd)}.",
+                hint="wait until it is done, or stop it",
             ) from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps({"pid": os.getpid(), "command": command}).encode(), 0)
@@ -230,3 +295,8 @@ def _holder(fd: int) -> str:
         return f"`{said['command']}` (process {said['pid']})"
     except (ValueError, KeyError, TypeError):
         return "another process"
+
+
+def editors() -> tuple[str, ...]:
+    """The commands that may open a file for a person, the preferred one first: VISUAL, EDITOR, nano, vi."""
+    return tuple(filter(None, (os.environ.get("VISUAL"), os.environ.get("EDITOR"), "nano", "vi")))

@@ -86,12 +86,14 @@ def choose(task: str, offers: Sequence[Offer], skills: Iterable[str]) -> Choice:
     if named and set(named) != {SEND}:
         return Choice(named, None, named, (), unmet, name)
     scored = _scored(words, offers)
-    fitting = [(offer, because) for score, offer, because in scored if score >= _ENOUGH]
+    fitting: list[tuple[Offer, tuple[str, ...]]]
+    fitting = [(offer, (offer.name,)) for offer in offers if offer.is_template and offer.name in words]
+    fitting += [(offer, because) for score, offer, because in scored if score >= _ENOUGH]
     if not fitting:
         near = tuple(offer for score, offer, _ in scored if score)[:_MOST_OTHERS]
         return Choice((), None, (), near, unmet, name)
-    others = tuple(offer for offer, _ in fitting[1 : 1 + _MOST_OTHERS])
     chosen, because = fitting[0]
+    others = tuple(offer for offer, _ in fitting if offer is not chosen)[:_MOST_OTHERS]
     work = tuple(skill for skill in chosen.pipeline if skill != SEND)
     sends = SEND in known and _asks_to_send(words)
     return Choice((*work, SEND) if sends else work, chosen, because, others, unmet, name)

@@ -98,13 +98,10 @@ def skill_places(home: Home) -> dict[str, tuple[Path, bool]]:
 
 def load_skill(home: Home, name: str) -> SkillFolder:
     """A skill read fresh from its folder. Raises `NotFound`, or `Refused` when the folder breaks the limits."""
-    place = skill_places(home).get(name)
+    places = skill_places(home)
+    place = places.get(name)
     if place is None:
-        raise NotFound(
-            "no_such_skill",
-            f"There is no skill {name}.",
-            hint=f"put it into {home.skills / name}, or mend the name",
-        )
+        raise NotFound("no_such_skill", f"There is no skill {name}.", hint=_found_instead(home, name, places))
     path, bundled = place
     return SkillFolder(name, path, bundled, _read(path))
 
@@ -121,7 +118,7 @@ def check_requires(home: Home, admitted: Iterable[Mapping[str, Any]]) -> None:
             raise Refused(
                 "requires_missing",
                 f"The skill {skill} requires the skill {name}, which is not installed.",
-                hint=f"minion skill add PATH of {name}, or take it out of minion-requires",
+                hint=f"minion skill add PATH, with the path of {name}; or take it out of minion-requires",
             )
 
 
@@ -149,6 +146,16 @@ def _folders(root: Path) -> dict[str, Path]:
     holders = [entry for entry in sorted(root.iterdir()) if (entry / "SKILL.md").is_file()]
     aside = {entry.name.removeprefix(ASIDE): entry for entry in holders if entry.name.startswith(ASIDE)}
     return {**aside, **{entry.name: entry for entry in holders if not entry.name.startswith(".")}}
+
+
+def _found_instead(home: Home, name: str, places: Iterable[str]) -> str:
+    from difflib import get_close_matches  # only who mistypes a name pays for it
+
+    if "/" not in name and (home.skills / name).is_dir():
+        return f"put a SKILL.md into {home.skills / name}"
+    near = get_close_matches(name[:64], places, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{meant}minion skill list shows what there is, minion skill add PATH adds one"
 
 
 def _read(root: Path) -> Mapping[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def program(ctx: click.Context) -> str:
     if on_path is not None and os.path.realpath(called) == os.path.realpath(on_path):
         called = "minion"
     said = ctx.find_root().obj
-    return f"{called} --home {said}" if said else called
+    return f"{shlex.quote(called)} --home {shlex.quote(said)}" if said else shlex.quote(called)
 
 
 def shown_path(path: str | Path) -> str:

@@ -20,9 +20,8 @@ from minion.store.run_history import find_run, list_runs, results_of, seal_of, w
 from server.contract.refusals import BadUse, NotFound, Refused
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from minion.config import Home
+    from minion.store.admissions import Reader
 
 _FORMATS: Final = ("yaml", "markdown", "jsonl")
 _SUFFIX: Final = {"yaml": ".yaml", "markdown": ".md", "jsonl": ".jsonl"}
@@ -84,7 +83,7 @@ def _together(texts: Mapping[str, str], format_: str, *, runs: bool) -> str:
     return together(list(texts.values()), known[format_])
 
 
-def _routines(home: Home, db: sqlite3.Connection, names: Sequence[str], format_: str) -> dict[str, str]:
+def _routines(home: Home, db: Reader, names: Sequence[str], format_: str) -> dict[str, str]:
     from minion.admission import as_written, routine_candidate
     from minion.portable import Format, written_out
     from minion.skill_loader import bundled_names
@@ -111,7 +110,7 @@ def _read(item: KeptRoutine) -> bytes:
         raise NotFound("no_file", says, hint=hint) from error
 
 
-def _runs(db: sqlite3.Connection, names: Sequence[str], format_: str) -> dict[str, str]:
+def _runs(db: Reader, names: Sequence[str], format_: str) -> dict[str, str]:
     ids: dict[str, None] = {}
     if not names:
         ids = dict.fromkeys(run["id"] for run in list_runs(db, limit=_ALL))

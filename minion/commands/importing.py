@@ -38,7 +38,7 @@ def command(ctx: click.Context, files: tuple[str, ...], format_: str | None, rep
     Examples:
       minion import routines.yaml
       minion import review.md triage.md
-      minion export | minion --home ~/other import - --format yaml
+      minion import - --format yaml < routines.yaml
     """
     from minion.portable import Format, format_of, taken_apart
 

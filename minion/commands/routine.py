@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from minion.commands.completion import complete_routine, complete_template
 from minion.commands.context import home_of, print_json, program, shown_path, warn
 from minion.commands.presentation import local_time, mark, spell_instant, table
 from minion.commands.routine_edit import edit
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
 def command() -> None:
     """Add, begin from a template, edit, list, show and remove routines.
 
-    A routine's truth is its file in the home's routines folder; edit it there, or add it again with --replace.
+    A routine's truth is its file in the home's routines folder: edit it there or with minion routine edit, or add
+    it again with --replace. Runs, id and history belong to the name and survive every change. What a routine file
+    can say is in README.md.
+
+    \b
+    Examples:
+      minion routine new --template standup-prep
+      minion routine add standup.yaml
+      minion routine edit standup
+      minion routine show standup
     """
 
 
@@ -37,7 +47,17 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def add(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
-    """Check a routine file (YAML or JSON) and put it into the home."""
+    """Check a routine file and put it into the home.
+
+    FILE is YAML or JSON. Everything about it is checked before anything is written: its keys, its schedule, its
+    skills and what they require. A file without `repositories` gets the checkout around the current folder; all
+    else in it stays as written.
+
+    \b
+    Examples:
+      minion routine add standup.yaml
+      minion routine add standup.yaml --replace
+    """
     home = home_of(ctx)
     added = owning(_add(home, file, replace))
     if as_json:
@@ -47,13 +67,15 @@ def add(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
 
 
 @command.command("new")
-@click.option("--template", "template", metavar="TEMPLATE", help="The template to begin from.")
+@click.option("--template", metavar="TEMPLATE", shell_complete=complete_template, help="What to begin from.")
 @click.option("--name", metavar="NAME", help="The routine's name [default: the template's].")
 @click.option("--list", "only_list", is_flag=True, help="List the templates.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def new(ctx: click.Context, template: str | None, name: str | None, only_list: bool, as_json: bool) -> None:
-    """Begin a routine from a ready template, for the checkout around the current folder.
+    """Begin a routine from a ready template.
+
+    It works on the checkout around the current folder.
 
     The file that is kept in the home carries the template's comments: edit it there.
 
@@ -85,7 +107,13 @@ def new(ctx: click.Context, template: str | None, name: str | None, only_list: b
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
 def list_(ctx: click.Context, as_json: bool) -> None:
-    """List the routines with their newest run."""
+    """List the routines with their newest run.
+
+    \b
+    Examples:
+      minion routine list
+      minion routine list --json
+    """
     home = home_of(ctx)
     load_config(home)
     with read_only(home.store) as db:
@@ -108,11 +136,19 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("routine", metavar="NAME")
+@click.argument("routine", metavar="NAME", shell_complete=complete_routine)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def show(ctx: click.Context, routine: str, as_json: bool) -> None:
-    """Show a routine as it is kept, defaults written out."""
+    """Show a routine as it is kept.
+
+    NAME may be its id too, or the beginning of one. With --json every default is written out.
+
+    \b
+    Examples:
+      minion routine show morning-report
+      minion routine show morning-report --json
+    """
     home = home_of(ctx)
     load_config(home)
     with read_only(home.store) as db:
@@ -138,11 +174,18 @@ def show(ctx: click.Context, routine: str, as_json: bool) -> None:
 
 
 @command.command("remove")
-@click.argument("routine", metavar="NAME")
+@click.argument("routine", metavar="NAME", shell_complete=complete_routine)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def remove(ctx: click.Context, routine: str, as_json: bool) -> None:
-    """Take a routine out of use. Its runs, its id and its history stay."""
+    """Take a routine out of use; its runs stay.
+
+    Its file is removed. Its runs, its id and its history stay, and come back with a routine of the same name.
+
+    \b
+    Examples:
+      minion routine remove standup
+    """
     home = home_of(ctx)
     load_config(home)
     with read_only(home.store) as db:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.argument("routine", metavar="NAME", shell_complete=complete_routine)
 @click.pass_context
 def edit(ctx: click.Context, routine: str) -> None:
-    """Open a routine's file in your editor, and keep it when it is a good routine.
+    """Change a routine's file in your editor.
 
     The editor is what VISUAL or EDITOR names, else nano or vi. You edit a draft: the routine stays as it is
     until the draft passes every check. A draft that does not pass can be edited again, and is kept for the next

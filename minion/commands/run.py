@@ -13,6 +13,7 @@ import click
 
 from minion.app import Minion, opened
 from minion.clock import utc_now
+from minion.commands.completion import complete_routine
 from minion.commands.context import home_of, print_json, program, shown_path, warn
 from minion.commands.presentation import facts, headline, mark, report_text, rule, tree
 from minion.config import Home
@@ -25,10 +26,11 @@ from server.contract.refusals import BadUse
 from server.contract.run import EXIT_CODES
 
 INPUT_CHARACTERS: Final = 65_536
+_LONGEST_CHARACTER: Final = 4  # bytes, in UTF-8
 
 
 @click.command("run")
-@click.argument("routine", metavar="NAME")
+@click.argument("routine", metavar="NAME", shell_complete=complete_routine)
 @click.option("--engine", metavar="E", help="How to execute it, instead of what the routine says: script.")
 @click.option("--input", "text", metavar="TEXT|@FILE", help="Text for this run; its skills take it as untrusted.")
 @click.option("--repo", metavar="PATH|URL", help="The repository to work on this once.")
@@ -39,8 +41,15 @@ def command(
 ) -> int:
     """Run a routine now and wait for its end.
 
-    The run is performed like any other: repositories cloned, skills in the sandbox, report appended, kept
-    among the newest 200. A paused routine runs too: pausing stops its triggers, not you. Ctrl-C stops the run.
+    NAME is a routine's name or id. The run is performed like any other: repositories cloned, skills in the
+    sandbox, report appended, kept among the newest 200. A paused routine runs too: pausing stops its triggers,
+    not you. Ctrl-C stops the run in good order.
+
+    \b
+    Exit codes follow the verdict:
+      0  ok, unchecked            1  failed, not-delivered
+      4  partial, unknown, skipped (stopped)
+      2  bad use and 3 refused: nothing was run
 
     \b
     Examples:
@@ -49,7 +58,7 @@ def command(
       minion run morning-report --repo ~/src/shop
     """
     home = home_of(ctx)
-    given = _input(text)
+    given = given_input(text)
     run_id = asyncio.run(_perform(home, routine, engine=engine, given=given, repo=repo))
     with read_only(home.store) as db:
         run, results = whole_run(db, run_id), results_of(db, run_id)
@@ -60,23 +69,39 @@ def command(
     return EXIT_CODES[run["verdict"]]
 
 
-def _input(text: str | None) -> str | None:
+def given_input(text: str | None) -> str | None:
+    """The text that `--input` means, a file's for `@FILE`. Raises `BadUse` when it is too long or not UTF-8."""
     if text is None:
         return None
     if text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            hint = "--input @FILE, or the text itself"
-            raise BadUse("no_input", f"{text[1:]} cannot be read: {why}.", hint=hint) from error
+        text = _file(text[1:])
     if len(text) > INPUT_CHARACTERS:
-        raise BadUse("long_input", f"The input is over {INPUT_CHARACTERS} characters.", hint="give a shorter one")
+        raise _too_long()
     try:
         text.encode()
     except UnicodeEncodeError as error:  # a byte of the command line that is no UTF-8
-        raise BadUse("no_input", "The input is not UTF-8.", hint="--input @FILE, with a file in UTF-8") from error
+        hint = "give it in a UTF-8 file: --input @FILE"
+        raise BadUse("no_input", "The input is not UTF-8.", hint=hint) from error
     return text
+
+
+def _file(name: str) -> str:
+    try:
+        # Not read whole before it is measured: /dev/zero is a file too.
+        with Path(name).open("rb") as file:
+            body = file.read(INPUT_CHARACTERS * _LONGEST_CHARACTER + 1)
+        if len(body) > INPUT_CHARACTERS * _LONGEST_CHARACTER:
+            raise _too_long()
+        return body.decode()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        hint = "give the path of a text file behind the @, or the text itself"
+        raise BadUse("no_input", f"{name} cannot be read ({why}).", hint=hint) from error
+
+
+def _too_long() -> BadUse:
+    hint = "shorten it, or put it into a file of the repository"
+    return BadUse("long_input", f"The input is over {INPUT_CHARACTERS:,} characters.", hint=hint)
 
 
 async def _perform(home: Home, name: str, *, engine: str | None, given: str | None, repo: str | None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Final, get_args
 
 import click
 
+from minion.commands.completion import complete_routine, complete_state
 from minion.commands.context import home_of, print_json
 from minion.commands.presentation import local_time, mark, table, took
 from minion.config import load_config
@@ -14,18 +15,40 @@ from minion.store.run_history import LISTED, list_runs
 from server.contract.refusals import BadUse
 from server.contract.run import RunState, Verdict
 
+# What `--state` takes: how a run stands, or what came of it.
+STATES: Final = tuple(sorted({*get_args(RunState), *get_args(Verdict)}))
+
 
 @click.command("runs")
-@click.option("--routine", metavar="R", help="Only runs of this routine (name or id).")
-@click.option("--state", metavar="S", help="Only runs in this state or with this verdict.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=LISTED, show_default=True, metavar="N")
+@click.option(
+    "--routine", metavar="NAME", shell_complete=complete_routine, help="Only runs of this routine (name or id)."
+)
+@click.option("--state", metavar="S", shell_complete=complete_state, help="Only runs in this state or verdict.")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=LISTED, show_default=True, metavar="N", help="At most N."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
 def command(ctx: click.Context, routine: str | None, state: str | None, limit: int, as_json: bool) -> None:
-    """List the newest runs, newest first."""
-    known = sorted({*get_args(RunState), *get_args(Verdict)})
-    if state is not None and state not in known:
-        raise BadUse("bad_state", f"{state!r} is no state or verdict.", hint=f"one of {', '.join(known)}")
+    """List the newest runs, newest first, with the verdict of each.
+
+    A home keeps the newest 200 runs. The verdict is the one word that counts: `ok` was checked or its delivery
+    confirmed, `unchecked` is the routine's own claim. --state takes a verdict or a state:
+
+    \b
+    verdicts  ok unchecked partial failed not-delivered unknown skipped
+    states    queued running waiting completed failed cancelled timed_out
+              interrupted violated
+
+    \b
+    Examples:
+      minion runs
+      minion runs --routine morning-report --limit 5
+      minion runs --state failed
+      minion runs --state interrupted --json
+    """
+    if state is not None and state not in STATES:
+        raise BadUse("bad_state", f"{state!r} is no state or verdict.", hint=f"one of {', '.join(STATES)}")
     home = home_of(ctx)
     load_config(home)
     with read_only(home.store) as db:

@@ -114,21 +114,23 @@ def command() -> None:
 
 
 @click.command("sentence", hidden=True)
-@click.argument("text", metavar='"WHEN: WHAT"')
+@click.argument("said", metavar='"WHEN: WHAT"', nargs=-1, required=True)
 @click.option("--name", metavar="NAME", help="The routine's name [default: from the words].")
 @click.option("--repo", "repositories", metavar="PATH|URL", multiple=True, help="A repository it works on.")
 @click.option("--yes", is_flag=True, help="Keep it without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def sentence(
-    ctx: click.Context, text: str, name: str | None, repositories: tuple[str, ...], yes: bool, as_json: bool
-) -> None:
+    ctx: click.Context, said: tuple[str, ...], name: str | None, repositories: tuple[str, ...],
+    yes: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Make a routine from one sentence, WHEN and WHAT apart by a colon."""
     from minion.clock import utc_now
     from minion.phrased_routine import propose, read_time
 
     home = home_of(ctx)
     config = load_config(home)
+    text = " ".join(said)  # who forgets the quotes means the same
     verb = _meant_verb(command.list_commands(ctx), text)
     if verb is not None:
         raise BadUse("no_such_verb", f"{text!r} is no sentence.", hint=f"minion schedule {verb} --help")
@@ -138,6 +140,10 @@ def sentence(
         if as_json:
             return
         raise BadUse("no_task", "The sentence says when, but not what.", hint=_EXAMPLE)
+    if reading.task in {file.stem for file in home.routines.glob("*")}:
+        says = f"There is a routine {reading.task} already."
+        hint = f'minion schedule update {reading.task} "{text.rpartition(":")[0]}"'
+        raise BadUse("routine_there", says, hint=hint)
     proposal = propose(
         home, config, reading.task, reading, due, folder=Path.cwd(), name=name, repositories=repositories
     )
@@ -265,8 +271,8 @@ def _set_paused(ctx: click.Context, routine: str, paused: bool, as_json: bool) -
     state = "paused" if paused else "resumed"
     click.echo(f"{kept.name} {'was' if already else 'is'} {state}{' already' if already else ''}.")
     if not paused:
-        due = ", ".join(map(spell_instant, added.next)) or f"on demand only: {program(ctx)} schedule update {kept.name} WHEN"
-        click.echo(f"  due           {due}")
+        due = ", ".join(map(spell_instant, added.next))
+        click.echo(f"  due           {due or f'on demand only: {program(ctx)} schedule update {kept.name} WHEN'}")
         if added.next:
             click.echo("  fires         not by itself: no daemon runs schedules in this version")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from minion.commands.completion import complete_run
 from minion.commands.context import home_of, print_json
 from minion.commands.presentation import facts, headline, report_text, rule, tree
 from minion.config import load_config
@@ -12,14 +13,22 @@ from minion.store.run_history import breaches, find_run, results_of, whole_run
 
 
 @click.command("show")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete_run)
 @click.option("--verbose", "-v", is_flag=True, help="Also the steps taken, the canonical ones, and all digests.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(ctx: click.Context, run: str, verbose: bool, as_json: bool) -> None:
     """Show one run: its verdict and what it rests on, what ran, its report.
 
-    RUN is an id, the beginning of one, a routine's name (its newest run), NAME@last, or last.
+    RUN is an id, the beginning of one, a routine's name (its newest run), NAME@last, or last. The verdict and the
+    facts below it say why it is what it is; `steps` compares the steps taken with the planned ones; `log` says
+    whether this run's log is intact.
+
+    \b
+    Examples:
+      minion show last
+      minion show morning-report@last -v
+      minion show run_01A2B3C4 --json
     """
     home = home_of(ctx)
     load_config(home)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from minion.commands.completion import complete_own_skill, complete_skill
 from minion.commands.context import home_of, print_json, program, shown_path
 from minion.commands.presentation import mark, plain, rule, table
 from minion.config import Home, held, load_config
-from server.contract.refusals import BadUse, NotFound, Refusal, Refused
+from server.contract.refusals import NotFound, Refusal, Refused
 
 if TYPE_CHECKING:  # a skill's reader and its installer are loaded by the verbs that need them
     from minion.skill_archive import Reading
@@ -31,9 +32,11 @@ def command() -> None:
     home's skills folder, under names that no bundled one has.
 
     \b
-    minion skill new look-at-logs --description "Counts errors. Use it each morning."
-    minion skill validate ./look-at-logs.zip
-    minion skill add ./look-at-logs.zip --replace
+    Examples:
+      minion skill list
+      minion skill new look-at-logs --description "Counts errors. Each morning."
+      minion skill validate ./look-at-logs.zip
+      minion skill add ./look-at-logs.zip --replace
     """
 
 
@@ -41,7 +44,17 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
 def list_(ctx: click.Context, as_json: bool) -> None:
-    """List the skills: what they log as, whether they need a model, what they may do, who uses them."""
+    """List the skills, bundled ones and your own.
+
+    Told of each: the step code it logs as, whether it needs a model, what it may do outside, who uses it.
+    `bundled, changed` is a bundled skill that is not as it was released: it is trusted no more than your own. A
+    skill that cannot be used is named below the table, with the reason.
+
+    \b
+    Examples:
+      minion skill list
+      minion skill list --json
+    """
     from minion.skill_inventory import known_skills
     from minion.skill_loader import pinned_digests
 
@@ -68,11 +81,20 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("skill", metavar="NAME")
+@click.argument("skill", metavar="NAME", shell_complete=complete_skill)
 @_JSON
 @click.pass_context
 def show(ctx: click.Context, skill: str, as_json: bool) -> None:
-    """Show a skill: its header, its files with their sizes, its digest, how its instructions begin."""
+    """Show a skill: its header, files, digest, instructions.
+
+    Of the instructions the beginning is shown. The digest covers every byte of every file: two machines that
+    show the same one hold the same skill.
+
+    \b
+    Examples:
+      minion skill show write-daily-report
+      minion skill show send-to-slack --json
+    """
     from minion.skill_install import admit_files
     from minion.skill_loader import load_skill, pinned_digests
 
@@ -110,7 +132,18 @@ def show(ctx: click.Context, skill: str, as_json: bool) -> None:
 @_JSON
 @click.pass_context
 def validate(ctx: click.Context, path: Path, as_json: bool) -> None:
-    """Check the skill in a folder, a .zip or a .skill file; every problem is named, and ends in exit code 2."""
+    """Check a skill and name every problem it has.
+
+    PATH is a folder, a .zip or a .skill file; each problem comes with what to do. Nothing is installed and
+    nothing is run; it needs no home. `minion skill add` applies the same rules.
+
+    Exit code 0 when the skill can be added, 2 when it cannot.
+
+    \b
+    Examples:
+      minion skill validate ./look-at-logs
+      minion skill validate ./look-at-logs.zip --json
+    """
     from minion.skill_archive import HEADER, read_skill
     from minion.skill_install import admit_files
 
@@ -141,7 +174,18 @@ def validate(ctx: click.Context, path: Path, as_json: bool) -> None:
 @_JSON
 @click.pass_context
 def new(ctx: click.Context, name: str, description: str | None, folder: Path | None, as_json: bool) -> None:
-    """Begin a skill that runs as it is: a SKILL.md and a script, in the home's skills or in a folder."""
+    """Begin a skill that runs as it is.
+
+    It is a SKILL.md and a script, in the home's skills or in the folder you name. NAME is 1 to 64 small letters,
+    digits and single hyphens, and no bundled skill's. The script reads one JSON document (routine, input,
+    repositories, earlier results) and prints Markdown; change it from there.
+
+    \b
+    Examples:
+      minion skill new look-at-logs
+      minion skill new look-at-logs --description "Counts errors. Each morning."
+      minion skill new look-at-logs --dir ./skills
+    """
     from minion.skill_install import add_skill
     from minion.skill_skeleton import DESCRIPTION, skeleton
 
@@ -170,7 +214,18 @@ def new(ctx: click.Context, name: str, description: str | None, folder: Path | N
 @_JSON
 @click.pass_context
 def add(ctx: click.Context, path: Path, replace: bool, as_json: bool) -> None:
-    """Check the skill in a folder, a .zip or a .skill file and put it into the home, whole or not at all."""
+    """Put a skill into the home, whole or not at all.
+
+    PATH is a folder, a .zip or a .skill file; it is checked as `minion skill validate` does. Adding one of a
+    name that is there needs --replace; runs that used the old one keep their copy. Only regular files are taken;
+    what is left out is named.
+
+    \b
+    Examples:
+      minion skill add ./look-at-logs
+      minion skill add ./look-at-logs.zip --replace
+      minion skill add ./look-at-logs.skill --json
+    """
     from minion.skill_archive import read_skill
     from minion.skill_install import add_skill
 
@@ -194,12 +249,21 @@ def add(ctx: click.Context, path: Path, replace: bool, as_json: bool) -> None:
 
 
 @command.command("remove")
-@click.argument("skill", metavar="NAME")
+@click.argument("skill", metavar="NAME", shell_complete=complete_own_skill)
 @click.option("--force", is_flag=True, help="Also when a routine or another skill needs it.")
 @_JSON
 @click.pass_context
 def remove(ctx: click.Context, skill: str, force: bool, as_json: bool) -> None:
-    """Take one of your own skills out of the home. Runs that used it keep their copy."""
+    """Take one of your own skills out of the home.
+
+    Runs that used it keep their copy. A skill that a routine or another skill needs stays, unless --force is
+    given. Bundled skills cannot be removed.
+
+    \b
+    Examples:
+      minion skill remove look-at-logs
+      minion skill remove look-at-logs --force
+    """
     from minion.skill_install import remove_skill
 
     home = home_of(ctx)
@@ -285,7 +349,7 @@ def _new_in(folder: Path, name: str, files: Mapping[str, bytes]) -> Path:
     if not folder.is_dir():
         raise NotFound("no_folder", f"There is no folder {folder}.", hint=f"mkdir -p {folder}")
     if os.path.lexists(target):
-        raise BadUse("skill_exists", f"{target} is there already.", hint="choose another name or --dir")
+        raise Refused("skill_exists", f"{target} is there already.", hint="choose another name or --dir")
     try:
         place_files(SkillFolder(name, target, bundled=False, files=files), target)
     except OSError as error:

@@ -18,6 +18,11 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """Say where everything lies: home, routines, skills, runs, outbox, secrets, store, program.
 
     Works without a home too: it says where one would be.
+
+    \b
+    Examples:
+      minion where
+      minion where --json
     """
     home = home_of(ctx)
     places = {

@@ -259,7 +259,10 @@ class ToolHost:
     def _kill(self) -> None:
         """Begin the end at once. Sandboxed: its death takes the whole pid namespace along; else EOF asks."""
         if self.sandboxed and self._process.returncode is None:
-            self._process.kill()
+            # Not by `Process.kill`: it asks whether the child has ended, and may so take its exit status away from
+            # asyncio's watcher, which then warns of an unknown child.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
         _stdin(self._process).close()
 
     async def _end(self) -> None:

@@ -121,10 +121,11 @@ def create(path: Path, minion_id: str) -> None:
         draft.chmod(0o600)
         draft.rename(path)
     except (sqlite3.Error, OSError) as error:
+        words = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise StoreUnreadable(
             "store_not_made",
-            f"No run store could be made at {path}: {error}.",
-            hint="check the disk and the folder's rights",
+            f"No run store could be made at {path} ({words}).",
+            hint="check the disk's free space and the rights of its folder",
         ) from error
 
 
@@ -134,15 +135,9 @@ def examine(path: Path, *, minion_id: str, runs_dir: Path) -> bool:
     Raises `StoreUnreadable` when the file cannot be read, was cut short, is empty or gone although runs were
     kept, belongs to another minion or was written by a newer version. The file is never changed here.
     """
-    had_runs = runs_dir.is_dir() and any(runs_dir.iterdir())
     if not path.exists() or path.stat().st_size == 0:
-        if had_runs or path.exists():
-            state = "empty" if path.exists() else "gone although runs were kept beside it"
-            raise StoreUnreadable(
-                "store_missing",
-                f"The run store {path} is {state}.",
-                hint=f"put a backup back, or move {path.parent} aside to begin anew",
-            )
+        if path.exists() or _had_runs(runs_dir):
+            raise _missing(path)
         return False
     try:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
@@ -160,10 +155,15 @@ def examine(path: Path, *, minion_id: str, runs_dir: Path) -> bool:
 def read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection with named columns; whole results only, no cursor outlives the block.
 
-    Raises `NotFound` when there is no store, `StoreUnreadable` when it cannot be read.
+    Raises `NotFound` when there is no store yet, `StoreUnreadable` when it cannot be read or is gone.
     """
+    if path.exists() and path.stat().st_size == 0:
+        raise _missing(path)
     if not path.exists():
-        raise NotFound("no_store", f"There is no run store at {path}.", hint="minion init")
+        if _had_runs(path.parent / "runs"):
+            raise _missing(path)
+        hint = "minion routine new --list"
+        raise NotFound("no_store", f"Nothing was added or run in {path.parent} yet.", hint=hint)
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_MS / 1000)
@@ -175,6 +175,16 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
     finally:
         if connection is not None:
             connection.close()
+
+
+def _had_runs(runs_dir: Path) -> bool:
+    return runs_dir.is_dir() and any(runs_dir.iterdir())
+
+
+def _missing(path: Path) -> StoreUnreadable:
+    state = "empty" if path.exists() else "gone although runs were kept beside it"
+    hint = f"put a backup back, or move {path.parent} aside to begin anew"
+    return StoreUnreadable("store_missing", f"The run store {path} is {state}.", hint=hint)
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path, minion_id: str | None) -> None:
@@ -211,5 +221,5 @@ def _unreadable(path: Path, words: str) -> StoreUnreadable:
     return StoreUnreadable(
         "store_unreadable",
         f"The run store {path} cannot be read: {words}.",
-        hint="it was left as it is: put a backup back, or move it aside to begin anew",
+        hint="put a backup back, or move it aside to begin anew; it was left as it is",
     )

@@ -109,10 +109,11 @@ def find_routine(db: sqlite3.Connection, text: str) -> KeptRoutine:
         item for item in kept if text.startswith("trig_") and item.id.startswith(text)
     ]
     if len(found) > 1:
-        raise BadUse("ambiguous", f"Several routines begin with {text}.", hint="give more of the id")
+        hint = "give more of the id, or the name: minion routine list"
+        raise BadUse("ambiguous", f"Several routines begin with {text}.", hint=hint)
     if not found:
         names = ", ".join(item.name for item in kept[:8])
-        hint = f"there are: {names}" if names else "minion init, or minion routine add FILE"
+        hint = f"name one of: {names}" if names else "minion init, or minion routine add FILE"
         raise NotFound("no_such_routine", f"There is no routine {text}.", hint=hint)
     return found[0]
 

@@ -81,13 +81,16 @@ async def close_what_is_open(db: Connection, run_id: str, *, now: str) -> None:
 
 
 async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
-    """Remove all but the newest `keep` ended runs, each behind a tombstone; the folders that may go now.
+    """Remove all but the `keep` runs that ended last, each behind a tombstone; the folders that may go now.
 
-    A run that has not ended is never pruned, and does not count.
+    A run that has not ended is never pruned, and does not count. Its end says how new a run is: one that took long
+    would otherwise be gone the moment it ended.
     """
     ended = [state for state in _STATES if has_ended(state)]
     marks = ", ".join("?" * len(ended))
-    query = f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY ordinal DESC LIMIT -1 OFFSET ?"  # noqa: S608
+    # Not by the clock, which may have been set back: the home's chain has the ends in their order.
+    sealed = "(SELECT min(position) FROM home_chain WHERE ref = runs.id AND kind = 'run')"
+    query = f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY {sealed} DESC LIMIT -1 OFFSET ?"  # noqa: S608
     folders = []
     for run in list(await db.execute_fetchall(query, (*ended, keep))):
         body = {name: run[name] for name in ("routine", "ended_at", "verdict")} | {"pruned_at": now}

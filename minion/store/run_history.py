@@ -63,7 +63,8 @@ def find_run(db: sqlite3.Connection, text: str) -> str:
         "SELECT 1 FROM home_chain WHERE kind = 'tombstone' AND ref = ?", (text,)
     ).fetchone()
     if stone is not None:
-        raise NotFound("pruned", f"The run {text} was pruned; only its seal is kept.", hint="minion runs")
+        says = f"The run {text} was pruned to make room for newer ones; the log keeps its seal only."
+        raise NotFound("pruned", says, hint="minion runs")
     raise NotFound("no_such_run", f"There is no run {text}.", hint="minion runs")
 
 
@@ -101,6 +102,14 @@ def results_of(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
             text = f"{text['start']}\n\n… {text['bytes']} bytes, whole in {text['file']}"
         found.append({"skill": data["skill"], "state": data["state"], "text": text, "why": data["why"]})
     return found
+
+
+def seal_of(db: sqlite3.Connection, run_id: str) -> dict[str, Any] | None:
+    """What was sealed when the run ended: its truths and the heads of its chains; None while it goes on."""
+    row = db.execute(
+        "SELECT body FROM home_chain WHERE kind = 'run' AND ref = ? ORDER BY position DESC LIMIT 1", (run_id,)
+    ).fetchone()
+    return _sealed(row["body"]) if row is not None else None
 
 
 def breaches(db: sqlite3.Connection, run_id: str | None = None) -> list[Breach]:

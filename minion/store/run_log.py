@@ -38,7 +38,7 @@ async def open_run(db: Connection, order: Order, *, folder: str, lock: Mapping[s
         await db.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({marks})", row)  # noqa: S608 - our names
     except sqlite3.IntegrityError as error:
         raise Refused(
-            "order_taken", f"The order {order.key} was run before.", hint="an order is run once; give another key"
+            "order_taken", f"The order {order.key} was run before.", hint="give another key: an order is run once"
         ) from error
     said = {"key": order.key, "routine": order.routine_digest, "trigger": order.trigger}
     await append_event(db, order.run_id, "run.opened", said, at=now)

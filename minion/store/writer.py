@@ -127,7 +127,7 @@ def _failed(words: str) -> StoreFailed:
     return StoreFailed(
         "store_failed",
         f"The run store could not be written: {words}.",
-        hint="nothing of it was kept: check the disk's free space and rights, then try again",
+        hint="check the disk's free space and rights, then try again; nothing of it was kept",
     )
 
 
@@ -135,7 +135,7 @@ def _unreadable(path: Path, error: sqlite3.Error) -> StoreUnreadable:
     return StoreUnreadable(
         "store_unreadable",
         f"The run store {path} cannot be opened: {error}.",
-        hint="it was left as it is: put a backup back, or move it aside to begin anew",
+        hint="put a backup back, or move it aside to begin anew; it was left as it is",
     )
 
 

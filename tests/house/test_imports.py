@@ -94,7 +94,10 @@ def test_the_sandboxed_tool_host_loads_nothing_of_the_house(tmp_path: Path) -> N
     assert set(json.loads(ended.stdout)) & (HEAVY_FOR_RUNNER | {"server", "minion", "asyncio"}) == set()
 
 
-LISTINGS = ("--help", "runs", "runs --json", "routine list", "routine new --list", "skill list", "verify", "where")
+LISTINGS = (
+    "--help", "completion bash", "runs", "runs --json", "routine list", "routine new --list", "skill list",
+    "verify", "where",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("line", LISTINGS)

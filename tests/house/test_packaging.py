@@ -14,7 +14,7 @@ from packaging.version import Version
 from tests.house.package_files import Lock, make_calls, make_targets, read_lock, released, script_calls, unmet
 from tests.house.source_tree import ROOT
 
-TARGETS = {"help", "setup", "run", "test", "check", "test-heavy", "faults", "bench"}
+TARGETS = {"help", "setup", "run", "test", "check", "test-heavy", "faults", "bench", "install", "uninstall"}
 
 
 def text_of(name: str) -> str:

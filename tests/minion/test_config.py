@@ -166,8 +166,9 @@ def test_a_home_is_made_private_with_an_id_of_its_own(tmp_path: Path) -> None:
 
 def test_a_home_that_exists_is_not_made_again(tmp_path: Path) -> None:
     first = initialise(Home(tmp_path), name="first", timezone="UTC")
-    with pytest.raises(Refused, match="already"):
+    with pytest.raises(Refused, match="already") as caught:
         initialise(Home(tmp_path), name="second", timezone="UTC")
+    assert caught.value.code == "home_exists"
     assert load_config(Home(tmp_path)) == first
 
 
@@ -216,7 +217,8 @@ def test_a_file_may_change_every_default(tmp_path: Path) -> None:
     [
         (b"", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 60_000, "not JSON"),
+        (b" " * 70_000, "over 64 KiB"),
         ([GOOD], "not a JSON object"),
         ({"name": "tester"}, "minion_id"),
         (GOOD | {"minion_id": "tester"}, "minion_id"),
@@ -316,4 +318,4 @@ def test_refusals_of_the_home_all_say_what_to_do(tmp_path: Path) -> None:
         held(Home(tmp_path / "a" / "b"), "twice"),
     ):
         raise AssertionError("two owners at once")
-    assert caught.value.hint == "wait for it, or stop it"
+    assert caught.value.hint == "wait until it is done, or stop it"

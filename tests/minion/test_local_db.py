@@ -214,5 +214,5 @@ def test_a_reader_works_when_nobody_writes_and_cannot_write(tmp_path: Path) -> N
 def test_a_reader_of_no_store_is_told_to_begin(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as caught, read_only(tmp_path / "minion.db"):
         raise AssertionError("it was opened")
-    assert (caught.value.code, caught.value.hint) == ("no_store", "minion init")
+    assert (caught.value.code, caught.value.hint) == ("no_store", "minion routine new --list")
     assert list(tmp_path.iterdir()) == []

@@ -29,6 +29,7 @@ def chosen(task: str, *own: Offer) -> Choice:
         ("sort the files in docs", "inbox-triage", ("sort", "files")),
         ("look for duplicates and invoices in the inbox", "inbox-triage", ("invoices", "duplicates", "inbox")),
         ("a digest of the week", "weekly-digest", ("week", "digest", "the week")),
+        ("morning-report, as always, for the week", "morning-report", ("morning-report",)),
         ("weekly report", "weekly-digest", ("report", "weekly")),
     ],
 )

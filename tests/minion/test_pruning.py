@@ -106,8 +106,8 @@ class Ledger:
             run = numbered_id("run_", ended)
             await self.writer.transact(lambda db: end_run(db, run, end, now=LATER))
         elif deed == "prune":
-            newest_first = sorted(self.kept, reverse=True)
-            self.kept = sorted(newest_first[:number])
+            newest_first = self.kept[::-1]  # by their ends
+            self.kept = newest_first[:number][::-1]
             gone = await self.writer.transact(lambda db: prune(db, keep=number, now=LATER))
             assert sorted(gone) == sorted(f"/nowhere/{numbered_id('run_', n)}" for n in newest_first[number:])
             self.pruned |= set(newest_first[number:])

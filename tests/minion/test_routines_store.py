@@ -189,7 +189,7 @@ def test_a_text_that_names_nothing_is_refused_with_the_names_there_are(tmp_path:
     keep_two(tmp_path)
     assert (refused(tmp_path, text).code, refused(tmp_path, text).hint) == (
         "no_such_routine",
-        "there are: alpha, beta",
+        "name one of: alpha, beta",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 import unicodedata
 import zipfile
@@ -174,6 +175,21 @@ def test_a_file_that_may_not_be_read_is_refused_by_name(tmp_path: Path) -> None:
     if os.access(root / "locked", os.R_OK):
         pytest.skip("this user may read everything")
     assert "`locked` cannot be read (Permission denied)" in words_of(read_skill(root))
+
+
+def test_a_folder_that_cannot_be_opened_is_refused_by_name(tmp_path: Path) -> None:
+    root = laid_out(tmp_path, {"SKILL.md": HEADER, "deep/file": b"x"})
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Room for the skill's folder and one more: the list of the folder inside it takes a third.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, hard))
+    try:
+        reading = read_skill(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert words_of(reading) == "`deep` cannot be read (Too many open files)"
+    assert reading.problems[0].code == "entry_unreadable"
 
 
 def test_what_is_not_there_is_said_with_its_path(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def test_help_names_every_verb_and_the_exit_codes_without_a_home(tmp_path: Path)
     home = Home(tmp_path / "nowhere")
     ended = run_cli(home, "--help")
     verbs = ("init", "run", "runs", "show", "effects", "verify", "routine", "skill", "where")
-    for word in (*verbs, "Exit codes: 0 ok or unchecked"):
+    for word in (*verbs, "Exit codes:\n  0    ok or unchecked"):
         assert word in ended.out
     assert (ended.code, ended.err) == (0, "")
     for verb in (["init"], ["run"], ["runs"], ["show"], ["routine"], ["routine", "add"]):

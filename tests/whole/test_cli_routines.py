@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from minion.config import Home
-from minion.store.local_db import read_only
-from minion.store.routines import KeptRoutine, list_routines
 from tests.skills.repositories import Repository
 from tests.whole.homes import make_home, performed, results_in, run_cli, write_routine, write_skill
 
@@ -52,12 +50,6 @@ def given(folder: Path, name: str, content: str | dict[str, Any]) -> Path:
 def routine_files(home: Home) -> dict[str, str]:
     """The files in the home's routines folder, hidden ones too."""
     return {path.name: path.read_text() for path in home.routines.iterdir()}
-
-
-def kept(home: Home) -> list[KeptRoutine]:
-    """The routines that the home's store keeps."""
-    with read_only(home.store) as db:
-        return list_routines(db)
 
 
 def test_init_makes_a_home_once_and_says_what_is_in_it(tmp_path: Path, shop: Repository) -> None:
@@ -162,41 +154,6 @@ def test_a_removed_routine_is_gone_but_its_runs_and_id_stay(home: Home, tmp_path
     assert run_cli(home, "runs", "--routine", "a", "--json").json()[0]["id"] == run["id"]
     file = given(tmp_path, "a.json", {"name": "a", "pipeline": ["say"], "repositories": []})
     assert run_cli(home, "routine", "add", file, "--json").json()["id"] == kept["id"]
-
-
-@pytest.mark.promise("DOC-2")
-@pytest.mark.promise("DOC-3")
-@pytest.mark.parametrize(
-    ("change", "code", "words"),
-    [
-        ({"minion_id": "0f0f0f0f-0000-4000-8000-000000000000"}, 3, "belongs to the minion 0f0f0f0f-0000"),
-        ({"pipeline": ["nobody-has-this"]}, 2, "There is no skill nobody-has-this."),
-        ({"pipeline": "say"}, 2, "`pipeline`"),
-        ({"pipeline": ["execution-report"]}, 2, "`pipeline[0]`"),
-        ({"cron_expression": "99 99 * * *"}, 2, "`cron_expression`"),
-        ({"cron_expression": "0 0 30 2 *"}, 2, "`cron_expression`"),
-        ({"cron_expression": 5}, 2, "`cron_expression`"),
-        ({"timezone": "Mars/Olympus"}, 2, "`timezone`"),
-        ({"engine": "messages"}, 3, "The engine messages is not installed here."),
-        ({"schedule": "daily"}, 2, "`schedule`"),
-        ({"limits": {"wall_clock_s": 0}}, 2, "`limits.wall_clock_s`"),
-        ({"name": "Morning Report"}, 2, "`name`"),
-        ({"pipeline": [], "content": None}, 2, "`content`"),
-        ({"repositories": ["relative/path"]}, 2, "`repositories[0]`"),
-        ({"effects": ["push:shop:main"]}, 2, "`effects[0]`"),
-        ({"id": "trig_01AAAAAAAAAAAAAAAAAAAA"}, 3, "is kept under another id"),
-    ],
-)
-def test_a_routine_that_could_not_run_here_is_refused_whole(
-    refusing: Home, tmp_path: Path, change: dict[str, Any], code: int, words: str
-) -> None:
-    before = routine_files(refusing), kept(refusing)
-    whole = {"name": "a", "pipeline": ["say"], "content": "other", "repositories": []} | change
-    ended = run_cli(refusing, "routine", "add", given(tmp_path, "a.json", whole), "--replace")
-    assert (ended.code, ended.out) == (code, "")
-    assert words in ended.err.splitlines()[0]
-    assert ended.err.splitlines()[1].startswith("hint: ")
-    assert (routine_files(refusing), kept(refusing)) == before
 
 
 @pytest.fixture(scope="module")

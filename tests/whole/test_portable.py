@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import sys
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from minion.portable import taken_apart
 from server.contract.documents import load_document
 from server.contract.layout import as_yaml
 from server.contract.refusals import BadDocument
-from tests.whole.homes import at_work, make_home, performed, write_skill
+from tests.whole.homes import at_work, clean_environment, command_line, make_home, performed, write_skill
 from tests.whole.refusals_said import Place, say
 
 COMMENTED = """\
@@ -94,13 +93,15 @@ def test_a_routine_goes_to_another_minion_and_means_the_same_there(
 
 
 @pytest.mark.promise("CLI-16")
-def test_all_routines_go_through_a_pipe_with_their_comments(
-    home: Place, other: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_routines_go_through_a_pipe_with_their_comments(home: Place, other: Place) -> None:
     told = say(home, "export weekly plain")
     assert told.out.startswith(COMMENTED.removesuffix("\n") + "\n---\n")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(told.out.encode())))
-    assert say(other, "import - --format yaml").exit_code == 0
+    taken = subprocess.run(
+        command_line(other.home, "import", "-", "--format", "yaml"),
+        input=told.out.encode(), env=clean_environment(other.home), cwd=other.folder,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert (taken.returncode, taken.stderr) == (0, b"")
     assert meaning(other, "weekly") == meaning(home, "weekly")
     assert (other.home.routines / "weekly.yaml").read_text() == COMMENTED
     assert json.loads(say(home, "export plain --format jsonl").out) == json.loads(PLAIN)

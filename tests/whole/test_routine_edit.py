@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from minion.config import Home
-from tests.whole.homes import Ended, clean_environment, command_line, make_home
-from tests.whole.refusals_said import Place, say
+from tests.whole.homes import clean_environment, command_line, make_home
+from tests.whole.refusals_said import Place, Told, say
 from tests.whole.terminals import at_terminal
 
 ROUTINE = "# ours\nname: weekly\npipeline: [write-weekly-digest]\nrepositories: []\n"
@@ -35,10 +35,9 @@ def files(home: Home) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(home.routines.iterdir())}
 
 
-def edited(home: Home, editor: str, monkeypatch: pytest.MonkeyPatch) -> Ended:
+def edited(home: Home, editor: str, monkeypatch: pytest.MonkeyPatch) -> Told:
     monkeypatch.setenv("VISUAL", editor)
-    told = say(Place(home.root.parent), "routine edit weekly")
-    return Ended(told.exit_code, told.out, told.err)
+    return say(Place(home.root.parent), "routine edit weekly")
 
 
 @pytest.mark.promise("CLI-13")
@@ -46,7 +45,7 @@ def test_what_the_editor_saved_is_checked_and_kept_with_its_comments(
     kept: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = edited(kept, "sed -i s/ours/mine/", monkeypatch)
-    assert (ended.code, ended.err) == (0, "")
+    assert (ended.exit_code, ended.err) == (0, "")
     assert "weekly is kept in " in ended.out
     assert files(kept) == {"weekly.yaml": ROUTINE.replace("ours", "mine")}
 
@@ -55,7 +54,7 @@ def test_a_draft_that_is_no_routine_leaves_the_routine_and_is_gone_on_with_next_
     kept: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = edited(kept, "sed -i s/pipeline/pipelin/", monkeypatch)
-    assert (ended.code, ended.out) == (2, "")
+    assert (ended.code, ended.exit_code, ended.out) == ("unknown_key", 2, "")
     assert "`pipelin` is not a known key" in ended.err
     assert f"your draft is kept: {kept.routines / DRAFT}" in ended.err
     broken = ROUTINE.replace("pipeline", "pipelin")
@@ -64,26 +63,26 @@ def test_a_draft_that_is_no_routine_leaves_the_routine_and_is_gone_on_with_next_
     # A draft beside the routine is no routine: nothing else takes it for one.
     assert "weekly" in say(Place(kept.root.parent), "skill show write-weekly-digest").out
     ended = edited(kept, "sed -i -e s/pipelin:/pipeline:/ -e s/ours/mine/", monkeypatch)
-    assert (ended.code, files(kept)) == (0, {"weekly.yaml": ROUTINE.replace("ours", "mine")})
+    assert (ended.exit_code, files(kept)) == (0, {"weekly.yaml": ROUTINE.replace("ours", "mine")})
     assert "Going on with the draft of last time" in ended.err
 
 
 @pytest.mark.parametrize(
     ("editor", "code", "err"),
     [
-        ("true", 0, ""),
-        ("false", 3, "The editor false ended with 1; the routine is as it was."),
-        ("sed -i s/weekly/monthly/", 2, "holds the routine monthly, not weekly"),
+        ("true", None, ""),
+        ("false", "editor_failed", "The editor false ended with 1; the routine is as it was."),
+        ("sed -i s/weekly/monthly/", "routine_name", "holds the routine monthly, not weekly"),
     ],
 )
 def test_an_editor_that_changes_nothing_fails_or_renames_leaves_the_routine_as_it_was(
-    kept: Home, monkeypatch: pytest.MonkeyPatch, editor: str, code: int, err: str
+    kept: Home, monkeypatch: pytest.MonkeyPatch, editor: str, code: str | None, err: str
 ) -> None:
     ended = edited(kept, editor, monkeypatch)
-    assert (ended.code, err in ended.err, ended.err.count("hint: ")) == (code, True, int(code > 0))
+    assert (ended.code, err in ended.err, ended.err.count("hint: ")) == (code, True, int(code is not None))
     assert files(kept)["weekly.yaml"] == ROUTINE
-    assert (DRAFT in files(kept)) == (code == 2)
-    assert ended.out == ("Nothing was changed.\n" if code == 0 else "")
+    assert (DRAFT in files(kept)) == (code == "routine_name")
+    assert ended.out == ("Nothing was changed.\n" if code is None else "")
 
 
 def test_a_routine_that_somebody_else_changed_meanwhile_is_not_written_over(
@@ -94,7 +93,7 @@ def test_a_routine_that_somebody_else_changed_meanwhile_is_not_written_over(
     script.write_text(f"#!/bin/sh\nsed -i s/ours/mine/ \"$1\"\nprintf '{theirs}' > {kept.routines}/weekly.yaml\n")
     script.chmod(0o755)
     ended = edited(kept, str(script), monkeypatch)
-    assert (ended.code, "was changed by somebody else while you edited" in ended.err) == (3, True)
+    assert (ended.code, ended.exit_code) == ("changed_meanwhile", 3)
     assert files(kept) == {DRAFT: ROUTINE.replace("ours", "mine"), "weekly.yaml": theirs}
 
 
@@ -102,7 +101,7 @@ def test_without_any_editor_one_is_asked_for(kept: Home, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(tmp_path))
     ended = edited(kept, 'an "unclosed quote', monkeypatch)
     assert (ended.code, ended.err) == (
-        3,
+        "no_editor",
         "minion: No editor was found.\nhint: export EDITOR=nano, or the one you like\n",
     )
     assert files(kept) == {"weekly.yaml": ROUTINE}

@@ -146,6 +146,8 @@ def test_a_skill_of_ones_own_is_offered_and_chosen(place: Place) -> None:
         ("'first monday of the month: x'", "phrase", "every Monday"),
         ("'every day at 9'", "no_task", 'schedule "every weekday at 9: my team\'s commits to Slack"'),
         ("'0 0 30 2 *: x'", "bad_schedule", ""),
+        ("'every day at 9: weekly'", "routine_there", 'schedule update weekly "every day at 9"'),
+        ("'every day at 9: " + "x" * 1_990 + "'", "phrase", "a long task belongs"),
         ("resum", "no_such_verb", "schedule resume --help"),
         ("'every day at 9: x' --repo /nowhere", "no_repository", "name a folder"),
     ],
@@ -153,6 +155,7 @@ def test_a_skill_of_ones_own_is_offered_and_chosen(place: Place) -> None:
 def test_a_sentence_that_cannot_be_taken_is_refused_with_the_way_on(
     place: Place, words: str, code: str, hint: str
 ) -> None:
+    (place.home.routines / "weekly.yaml").write_text("name: weekly\ncontent: x\nrepositories: []\n")
     before = place.state()
     told = say(place, f"schedule {words} --yes" if "resum" not in words else f"schedule {words}")
     assert (told.code, told.exit_code) == (code, 2)
@@ -162,7 +165,8 @@ def test_a_sentence_that_cannot_be_taken_is_refused_with_the_way_on(
     assert place.state() == before
 
 
-def test_times_alone_can_be_asked_for(place: Place) -> None:
+def test_times_alone_can_be_asked_for_and_quotes_forgotten(place: Place) -> None:
+    assert printed(say(place, "schedule every day at 9 --json"))["cron"] == "0 9 * * *"
     said = printed(say(place, "schedule '30 8 * * 1-5 Asia/Tokyo' --json"))
     assert (said["cron"], said["timezone"], said["routine"]) == ("30 8 * * 1-5", "Asia/Tokyo", None)
     assert all("T08:30:00+09:00" in instant for instant in said["next"])

@@ -92,7 +92,7 @@ def test_a_skill_begun_in_the_home_runs_as_it_is(home: Home) -> None:
 
 def test_a_folder_that_is_there_is_never_begun_over(tmp_path: Path, home: Home) -> None:
     (tmp_path / "greet").mkdir()
-    refused(run_cli(home, "skill", "new", "greet", "--dir", tmp_path), 2, "is there already")
+    refused(run_cli(home, "skill", "new", "greet", "--dir", tmp_path), 3, "is there already")
     assert list((tmp_path / "greet").iterdir()) == []
     refused(run_cli(home, "skill", "new", "greet", "--dir", tmp_path / "nowhere"), 2, "There is no folder")
 

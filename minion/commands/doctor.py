@@ -1,0 +1,74 @@
+"""`minion doctor`: runs each thing a minion needs and says what one command mends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from minion.commands.context import home_of, print_json, program
+from minion.commands.presentation import mark
+
+if TYPE_CHECKING:  # what the doctor runs is loaded when it runs
+    from minion.doctor.finding import Finding
+
+_WIDEST_STATE: Final = len("problem")
+# This program as a command of its own in a shell line.
+_OWN_NAME: Final = re.compile(r"(?:^|(?<=&& ))minion(?= )")
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> int:
+    """Run each thing that a minion needs, and say how to mend what does not work.
+
+    Nothing is judged by its looks: a repository is cloned, a command runs in the sandbox, each engine does a piece
+    of work, 1 MiB goes to the disk, a database is written and read back, every routine file is admitted, the log's
+    chains are followed. Whatever is not well comes with one command that mends it.
+
+    A warning is something that works, but not as it should; a problem keeps routines from running, or their record
+    from being believed. Nothing in the home is changed, and a home in use is examined all the same. Without a home
+    only the machine is.
+
+    Exit code 0 when there is no problem, 1 when there is one.
+
+    \b
+    Examples:
+      minion doctor
+      minion doctor --json
+      minion --home .minion doctor
+    """
+    from minion.clock import utc_now
+    from minion.doctor.examination import examine
+
+    findings = examine(home_of(ctx), utc_now)
+    sound = all(finding.state != "problem" for finding in findings)
+    if as_json:
+        print_json({"ok": sound, "findings": [{**f.as_data(), "fix": _fix(ctx, f)} for f in findings]})
+        return 0 if sound else 1
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        state = mark(finding.state) + " " * (_WIDEST_STATE - len(finding.state))
+        click.echo(f"{state}  {finding.name:<{width}}  {finding.says}")
+        if finding.fix is not None:
+            click.echo(f"{' ' * (_WIDEST_STATE + 6 + width)}{click.style('fix:', bold=True)} {_fix(ctx, finding)}")
+    click.echo(_conclusion(findings))
+    return 0 if sound else 1
+
+
+def _fix(ctx: click.Context, finding: Finding) -> str | None:
+    """The fixing command, with this program named as it was called, `--home` included."""
+    own = program(ctx)
+    return None if finding.fix is None else _OWN_NAME.sub(lambda _: own, finding.fix)
+
+
+def _conclusion(findings: Sequence[Finding]) -> str:
+    counts = {state: sum(finding.state == state for finding in findings) for state in ("problem", "warning")}
+    said = " and ".join(f"{n} {word}{'' if n == 1 else 's'}" for word, n in counts.items() if n)
+    if not said:
+        return f"All is well: {len(findings)} things were tried and work."
+    below = "below it" if sum(counts.values()) == 1 else "below each one"
+    return f"There {'is' if said.startswith('1 ') else 'are'} {said}; the command {below} mends it."

@@ -1,0 +1,170 @@
+"""The documents of a home: each routine file and each skill is admitted as a run would, in one child for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from minion.admission import SUFFIXES, Candidate, ScheduleCheck, answers_of, routine_candidate
+from minion.config import Home
+from minion.doctor.finding import Finding, ok, problem, refused, warning
+from minion.doctor.house import config_of
+from minion.doctor.remedies import edit, quoted, reinstall
+from minion.engines.registry import AVAILABLE
+from minion.runner.webhook import webhook_of
+from minion.secrets_file import read_secrets
+from minion.skill_loader import (
+    SkillFolder,
+    bundled_names,
+    check_requires,
+    is_pinned,
+    load_skill,
+    pinned_digests,
+    skill_places,
+)
+from server.contract.refusals import Refusal
+
+# One byte over what a document may have: enough to be refused as too large.
+_READ_BYTES: Final = 256 * 1024 + 1
+
+
+@dataclass(slots=True)
+class _Skills:
+    """The skills that are there: their folders, what they were admitted as, why they cannot be used."""
+
+    folders: dict[str, SkillFolder] = field(default_factory=dict)
+    admitted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
+
+
+def documents(home: Home, now: str) -> list[Finding]:
+    """What is to be said of the home's skills and routines, and of the secrets that those routines need."""
+    try:
+        places = skill_places(home)
+    except Refusal as clash:
+        twice = next(home.skills / name for name in sorted(bundled_names()) if (home.skills / name).is_dir())
+        return [refused("skills", clash, f"mv {quoted(twice)} {quoted(twice)}-own")]
+    skills = _Skills()
+    for name in places:
+        try:
+            skills.folders[name] = load_skill(home, name)
+        except Refusal as refusal:
+            skills.refused[name] = refusal
+    files = sorted(path for path in home.routines.glob("*") if path.suffix in SUFFIXES and path.is_file())
+    routines = [routine_candidate(path, _read(path)) for path in files]
+    answers = _answers(home, routines, skills, now)
+    found = _skill_findings(home, skills, places)
+    admitted: list[Mapping[str, Any]] = []
+    bad: list[Finding] = []
+    for file, answer in zip(files, answers, strict=True):
+        if isinstance(answer, Refusal):
+            bad.append(refused(f"routine {file.stem}", answer, edit(file)))
+        elif (says := _unfit(home, file, answer, skills)) is not None:
+            bad.append(problem(f"routine {file.stem}", says, edit(file)))
+        else:
+            admitted.append(answer)
+    if not bad:
+        bad = [ok("routines", _list_of(admitted))]
+    return [*found, *bad, *_missing_secrets(home, admitted, skills)]
+
+
+def _answers(
+    home: Home, routines: Sequence[Candidate], skills: _Skills, now: str
+) -> list[dict[str, Any] | Refusal]:
+    """What the child says of each routine, schedules and zones included; the skills' answers go to `skills`."""
+    config = config_of(home)
+    check = ScheduleCheck(config.timezone if config is not None else "UTC", now)
+    answers = answers_of([*routines, *(folder.candidate() for folder in skills.folders.values())], check)
+    for name, answer in zip(skills.folders, answers[len(routines) :], strict=True):
+        if isinstance(answer, Refusal):
+            skills.refused[name] = answer
+        else:
+            skills.admitted[name] = answer
+    return answers[: len(routines)]
+
+
+def _skill_findings(home: Home, skills: _Skills, places: Mapping[str, tuple[Path, bool]]) -> list[Finding]:
+    found = []
+    for name, refusal in sorted(skills.refused.items()):
+        path, bundled = places[name]
+        found.append(refused(f"skill {name}", refusal, reinstall() if bundled else edit(path / "SKILL.md")))
+    for name, document in sorted(skills.admitted.items()):
+        try:
+            check_requires(home, [document])
+        except Refusal as refusal:
+            path, bundled = places[name]
+            found.append(refused(f"skill {name}", refusal, reinstall() if bundled else edit(path / "SKILL.md")))
+    pinned = pinned_digests()
+    changed = [name for name, one in skills.folders.items() if one.bundled and not is_pinned(one, pinned)]
+    if changed:
+        says = f"The bundled {', '.join(sorted(changed))} differs from what was released, and so needs a sandbox."
+        found.append(warning("skills", says, reinstall()))
+    if found:
+        return found
+    own = sum(not bundled for _, bundled in places.values())
+    yours = f" and {own} of your own" if own else ""
+    return [ok("skills", f"{len(places) - own} bundled ones{yours} load, and none lacks another.")]
+
+
+def _unfit(home: Home, file: Path, document: Mapping[str, Any], skills: _Skills) -> str | None:
+    """Why an admitted routine could not be run here, None when it could."""
+    config = config_of(home)
+    if document["name"] != file.stem:
+        return f"{file} holds the routine {document['name']}; a file has its routine's name."
+    if config is not None and document["minion_id"] not in (None, config.minion_id):
+        return f"{file} belongs to the minion {document['minion_id']}; this one is {config.minion_id}."
+    if document["engine"] not in (None, *AVAILABLE):
+        return f"{file} wants the engine {document['engine']}; there is {', '.join(AVAILABLE)}."
+    known = {*skills.folders, *skills.refused}
+    missing = [name for name in document["pipeline"] if name not in known]
+    if missing:
+        return f"{file} names the skill {missing[0]}, which is not there (minion skill list)."
+    return None
+
+
+def _missing_secrets(home: Home, routines: Sequence[Mapping[str, Any]], skills: _Skills) -> list[Finding]:
+    """The webhooks that routines post to and nobody gave: their messages go to the outbox instead."""
+    try:
+        held = read_secrets(home.secrets_file)
+    except (Refusal, OSError):
+        return []  # said by the finding on the secrets
+    users: dict[str, list[str]] = {}
+    for routine in routines:
+        for effect in dict.fromkeys(_effects(routine, skills)):
+            kind, _, target = effect.partition(":")
+            if kind == "message" and webhook_of(target, held) is None:
+                users.setdefault(target, []).append(routine["name"])
+    by_hand = edit(home.secrets_file, private=True)
+    return [
+        warning(
+            "secrets",
+            f"{', '.join(names)} would post to {target}, but there is no secret {target}_webhook:"
+            " until then the outbox gets it.",
+            "minion setup" if target == "slack" else by_hand,
+        )
+        for target, names in sorted(users.items())
+    ]
+
+
+def _effects(routine: Mapping[str, Any], skills: _Skills) -> list[str]:
+    """What a routine may do outside: its own list, else what the bundled skills of its pipeline declare."""
+    if routine["effects"] is not None:
+        return list(routine["effects"])
+    bundled = [name for name in routine["pipeline"] if name in skills.admitted and skills.folders[name].bundled]
+    return [effect for name in bundled for effect in skills.admitted[name]["effects"]]
+
+
+def _list_of(routines: Sequence[Mapping[str, Any]]) -> str:
+    names = ", ".join(str(routine["name"]) for routine in routines)
+    count = len(routines)
+    if not count:
+        return "There are no routines yet."
+    said = "routine is" if count == 1 else "routines are"
+    return f"{count} {said} admitted, schedules and zones included: {names}."
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_READ_BYTES)

@@ -1,0 +1,95 @@
+"""The examination: every check in the order in which its findings are shown."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from minion.config import Home
+from minion.doctor import disk, engines, house, machine, programs, sandbox
+from minion.doctor.documents import documents
+from minion.doctor.finding import BREAKS, Finding, attempt, broken
+from minion.doctor.remedies import as_root, biggest, edit, install, quoted, reinstall
+from minion.runner.git import GitFailed
+from minion.runner.workspace import WorkspaceFailed
+from minion.sandbox.tool_client import SandboxUnusable
+from server.contract.digest import instant
+
+if TYPE_CHECKING:
+    from minion.clock import Clock
+
+Check = Callable[[], Sequence[Finding]]
+# What the runner's own parts raise beside what any check may.
+_BREAKS: Final = (*BREAKS, SandboxUnusable, GitFailed, WorkspaceFailed)
+
+
+def examine(home: Home, clock: Clock) -> list[Finding]:
+    """Everything that is to be said of this machine and this home.
+
+    Nothing in the home is changed. What is written lies in one folder that is removed at the end.
+    """
+    now = clock()
+    with disk.scratch_in(home.root) as scratch:
+        # First, alone and in the main thread: what is started there ends with the thread that started it.
+        tools = asyncio.run(_tools(home, scratch, instant(now)))
+        checks: list[tuple[str, Check, str]] = [
+            ("python", machine.python, reinstall()),
+            ("packages", machine.packages, reinstall()),
+            ("clock", lambda: machine.clock(now), reinstall()),
+            ("zone data", lambda: machine.zone_data(home), reinstall()),
+            ("disk", lambda: disk.disk(scratch, clock), biggest(scratch.place)),
+            ("sqlite", lambda: disk.sqlite(scratch), biggest(scratch.place)),
+            *_house(home, instant(now)),
+            ("program", programs.program, reinstall()),
+        ]
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            found = list(pool.map(lambda check: attempt(*check), checks))
+    return [finding for part in (*found[:2], tools, *found[2:]) for finding in part]
+
+
+def _house(home: Home, now: str) -> list[tuple[str, Check, str]]:
+    """The checks on a home; one finding where there is none yet."""
+    if os.path.lexists(home.root):
+        found = attempt("home", lambda: house.shut(home), as_root(f"ls -ld {quoted(home.root)}"))
+        if found:
+            return [("home", lambda: found, "")]
+    if not house.is_begun(home):
+        return [("home", lambda: house.no_home(home), "minion setup")]
+    opened = f"chmod -R u+rwX {quoted(home.root)}"
+    return [
+        ("home", lambda: house.folders(home), opened),
+        ("lock", lambda: house.lock(home), opened),
+        ("config", lambda: house.config(home), edit(home.config_file)),
+        ("secrets", lambda: house.secrets(home), f"chmod 600 {quoted(home.secrets_file)}"),
+        ("store", lambda: house.store(home), opened),
+        ("routines", lambda: documents(home, now), opened),
+    ]
+
+
+async def _tools(home: Home, scratch: disk.Scratch, now: str) -> list[Finding]:
+    """What is started as a run starts it: git, the sandbox, the engines, each in a folder of its own."""
+    folder = scratch.folder
+    if folder is None:
+        return []  # without a place to work in there is nothing to try; the finding on the disk says so
+    tries: list[tuple[str, Callable[[], Awaitable[list[Finding]]], str]] = [
+        ("git", lambda: programs.git(_made(folder / "git"), now), install("git", again=True)),
+        ("sandbox", lambda: sandbox.sandbox(_made(folder / "sandbox"), home), install("bubblewrap", again=True)),
+        ("engines", lambda: engines.engines(folder, now), reinstall()),
+    ]
+    return [finding for name, check, fix in tries for finding in await _tried(name, check, fix)]
+
+
+async def _tried(name: str, check: Callable[[], Awaitable[list[Finding]]], fix: str) -> list[Finding]:
+    try:
+        return await check()
+    except _BREAKS as error:
+        return [broken(name, error, fix)]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700)
+    return folder
