@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # Raise it whenever what is admitted, or how it is written out, changes: older answers are then not used.
 VERSION: Final = 1
-# What a routine's file in a home may end in.
-SUFFIXES: Final = (".json", ".yaml", ".yml")
 _SECONDS: Final = 60.0
 
 

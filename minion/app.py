@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import server.contract
 from minion.admission import (
-    SUFFIXES,
     ScheduleCheck,
     admit,
     admit_fresh,
@@ -24,12 +22,13 @@ from minion.admission import (
     routine_candidate,
 )
 from minion.clock import Clock
-from minion.config import Config, Home, held, load_config, unwritable, unwritable_home, write_private
+from minion.config import Config, Home, held, load_config, unwritable_home, write_private
 from minion.daemon.orders import Ingredients, lock_of, make_order
 from minion.daemon.supervisor import OnEvent, Supervisor
 from minion.daemon.triggers import Trigger
 from minion.engines.registry import AVAILABLE
 from minion.repositories import repository_at, top_level
+from minion.routine_files import SUFFIXES, as_before, read_file, routine_files
 from minion.secrets_file import read_secrets
 from minion.skill_loader import REPORT, SkillFolder, check_codes, check_requires, load_skill, pinned_digests
 from minion.store.local_db import create, examine, read_only
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from minion.store.writer import Connection
 
 PROCESS: Final = "WF-ROUTINE-EXEC"
-# One byte over what a document may have: enough to be refused as too large.
-_READ_BYTES: Final = 256 * 1024 + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ class Minion:
 
         Raises a `Refusal` with nothing written.
         """
-        return await self._put(source, _read_file(source), replace=replace, folder=folder)
+        return await self._put(source, read_file(source), replace=replace, folder=folder)
 
     async def edit_routine(self, name: str, draft: Path, *, begun: bytes, folder: Path) -> Added:
         """Put a routine's edited file in the place of its file, which held `begun` when editing began.
@@ -91,10 +88,10 @@ class Minion:
         draft names another routine.
         """
         file = self._file_of(name)
-        if _read_file(file) != begun:
+        if read_file(file) != begun:
             says = f"{file} was changed by somebody else while you edited."
             raise Refused("changed_meanwhile", says, hint=f"compare it with your draft {draft}")
-        return await self._put(draft, _read_file(draft), replace=True, folder=folder, name=name)
+        return await self._put(draft, read_file(draft), replace=True, folder=folder, name=name)
 
     async def change_routine(self, name: str, changes: Mapping[str, Any]) -> Added:
         """Change top-level keys of a routine's file, all else in it staying as written.
@@ -102,7 +99,7 @@ class Minion:
         Raises a `Refusal` with nothing written.
         """
         file = self._file_of(name)
-        body = await asyncio.to_thread(changed, file, _read_file(file), changes)
+        body = await asyncio.to_thread(changed, file, read_file(file), changes)
         return await self._put(file, body, replace=True, folder=self.home.root, name=name)
 
     async def import_routines(
@@ -158,7 +155,7 @@ class Minion:
 
         with contextlib.ExitStack() as before:
             for item in ready:
-                before.enter_context(_as_before(item.target))
+                before.enter_context(as_before(item.target))
             kept = await self.writer.transact(keep)
         for item in ready:
             for other in routine_files(self.home, item.document["name"]):
@@ -206,7 +203,7 @@ class Minion:
             raise NotFound("no_such_routine", f"There is no routine {text}.", hint=hint)
         now = self._now()
         try:
-            (document,) = await admit(self.writer, [routine_candidate(files[0], _read_file(files[0]))])
+            (document,) = await admit(self.writer, [routine_candidate(files[0], read_file(files[0]))])
             _check_name(files[0], document, name)
             full = self._owned(document)
         except Refusal as refusal:
@@ -327,37 +324,6 @@ def process_file() -> bytes:
     return (package / "processes" / f"{PROCESS.lower()}.yaml").read_bytes()
 
 
-def routine_files(home: Home, name: str) -> list[Path]:
-    """The files of a routine in the home; one, unless somebody put a second one there."""
-    return [path for suffix in SUFFIXES if (path := home.routines / f"{name}{suffix}").is_file()]
-
-
-@contextmanager
-def _as_before(file: Path) -> Iterator[None]:
-    """Put a file back as it was, or away again, when the store did not keep what it was changed for.
-
-    Raises `Refused` when there is no room for the copy that this takes.
-    """
-    kept = file.with_name(f".{file.name}.before")
-    was_there = True
-    try:
-        shutil.copy2(file, kept)
-    except FileNotFoundError:
-        was_there = False
-    except OSError as error:
-        raise unwritable(file, error) from error
-    try:
-        yield
-    except BaseException:
-        if was_there:
-            kept.replace(file)
-        else:
-            file.unlink(missing_ok=True)
-        raise
-    if was_there:
-        kept.unlink()
-
-
 def _known_name(home: Home, text: str) -> str:
     if routine_files(home, text) and "/" not in text:
         return text
@@ -371,16 +337,6 @@ def _last_good(home: Home, name: str) -> KeptRoutine | None:
             return find_routine(db, name)
         except NotFound:
             return None
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_READ_BYTES)
-    except OSError as error:
-        raise NotFound(
-            "no_file", f"{path} cannot be read ({error.strerror}).", hint="give the path of a routine file"
-        ) from error
 
 
 def _check_name(source: Path, document: Mapping[str, Any], name: str | None) -> None:

@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from minion.admission import SUFFIXES, answers_kept, routine_candidate
+from minion.admission import answers_kept, routine_candidate
 from minion.config import Config, Home
 from minion.matching import SEND, Choice, Offer, choose
 from minion.repositories import repository_at, top_level
+from minion.routine_files import routine_files
 from minion.secrets_file import read_secrets
 from minion.skill_inventory import KnownSkill, known_skills
 from minion.skill_loader import REPORT
@@ -123,7 +124,7 @@ def _free_name(home: Home, name: str) -> str:
     numbered = (f"{name}-{number}" for number in range(2, _MOST_TRIED))
     free = (
         candidate for candidate in (name, *numbered)
-        if not any((home.routines / f"{candidate}{suffix}").exists() for suffix in SUFFIXES)
+        if not routine_files(home, candidate)
     )  # fmt: skip
     return next(free, name)
 

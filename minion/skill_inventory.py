@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from minion.admission import SUFFIXES, answers_kept, routine_candidate
+from minion.admission import answers_kept, routine_candidate
 from minion.config import Home
+from minion.routine_files import all_routine_files
 from minion.skill_loader import SkillFolder, load_skill, skill_places
 from minion.store.admissions import Reader
 from minion.store.local_db import read_only
@@ -67,9 +68,7 @@ def known_skills(home: Home) -> list[KnownSkill]:
 
 def _users(home: Home, db: Reader | None) -> dict[str, tuple[str, ...]]:
     """The routines that name each skill: as their files say, or as last admitted where a file became bad."""
-    files = sorted(home.routines.iterdir()) if home.routines.is_dir() else []
-    # A name with a dot in front is a draft under way, or an earlier state that is kept for a moment.
-    files = [path for path in files if path.suffix in SUFFIXES and path.is_file() and path.name[0] != "."]
+    files = all_routine_files(home)
     kept = list_routines(db) if db is not None else []
     here = {path.stem for path in files}
     pipelines = {item.name: item.document["pipeline"] for item in kept if item.name in here}

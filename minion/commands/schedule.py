@@ -127,6 +127,7 @@ def sentence(
     """Make a routine from one sentence, WHEN and WHAT apart by a colon."""
     from minion.clock import utc_now
     from minion.phrased_routine import propose, read_time
+    from minion.routine_files import all_routine_files
 
     home = home_of(ctx)
     config = load_config(home)
@@ -140,7 +141,7 @@ def sentence(
         if as_json:
             return
         raise BadUse("no_task", "The sentence says when, but not what.", hint=_EXAMPLE)
-    if reading.task in {file.stem for file in home.routines.glob("*")}:
+    if reading.task in {file.stem for file in all_routine_files(home)}:
         says = f"There is a routine {reading.task} already."
         hint = f'minion schedule update {reading.task} "{text.rpartition(":")[0]}"'
         raise BadUse("routine_there", says, hint=hint)

@@ -148,8 +148,8 @@ class Sitting:
         from minion.setup_trials import TrialFailed
 
         now = self.before.answers
-        webhook = self._given if self._given in self._arrived else self.wanted.webhook
-        webhook = webhook or self._webhook()
+        reports = self.wanted.webhook if self.wanted.reports == "slack" else None
+        webhook = self._given or reports or self._webhook()
         if self._arrived.get(webhook) is False:
             if self.questions.asks and self.said.alerts is None:
                 raise TrialFailed("not_arrived", "Slack's test message did not arrive.", hint="choose another way")

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from minion.admission import SUFFIXES, Candidate, ScheduleCheck, answers_of, routine_candidate
+from minion.admission import Candidate, ScheduleCheck, answers_of, routine_candidate
 from minion.config import Home
 from minion.doctor.finding import Finding, ok, problem, refused, warning
 from minion.doctor.house import config_of
 from minion.doctor.remedies import edit, quoted, reinstall
 from minion.engines.registry import AVAILABLE
+from minion.routine_files import all_routine_files
 from minion.runner.webhook import webhook_of
 from minion.secrets_file import read_secrets
 from minion.skill_loader import (
@@ -52,7 +53,7 @@ def documents(home: Home, now: str) -> list[Finding]:
             skills.folders[name] = load_skill(home, name)
         except Refusal as refusal:
             skills.refused[name] = refusal
-    files = sorted(path for path in home.routines.glob("*") if path.suffix in SUFFIXES and path.is_file())
+    files = all_routine_files(home)
     routines = [routine_candidate(path, _read(path)) for path in files]
     answers = _answers(home, routines, skills, now)
     found = _skill_findings(home, skills, places)

@@ -12,7 +12,8 @@ CONTRACT = "server.contract"
 CLOCK_TYPE = "minion.clock.Clock"
 # What a minion may know of the contract: modules that load in milliseconds. The others need pydantic.
 PURE = frozenset(
-    {"schedule", "cron", "phrases", "run", "topology", "quota", "refusals", "digest", "redaction", "processes", "layout"}
+    {"schedule", "cron", "phrases", "layout", "run", "topology", "quota", "refusals", "digest", "redaction"}
+    | {"processes"}
 )
 PURE_THIRD_PARTY = frozenset({"croniter"})
 
@@ -28,6 +29,7 @@ _MINION_ROOMS = (
     "minion.config",
     "minion.secrets_file",
     "minion.template_list",
+    "minion.routine_files",
     "minion.matching",
     "minion.portable",
     "minion.phrased_routine",
@@ -78,6 +80,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.installation": (CONTRACT, "minion.config", "minion.skill_loader", "minion.template_list"),
     "minion.home_removal": (CONTRACT, "minion.config"),
     "minion.admission": (CONTRACT, "minion.store"),
+    "minion.routine_files": (CONTRACT, "minion.config"),
     "minion.matching": (),
     "minion.portable": (CONTRACT, "minion.admission"),
     "minion.phrased_routine": (
@@ -86,6 +89,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.config",
         "minion.matching",
         "minion.repositories",
+        "minion.routine_files",
         "minion.secrets_file",
         "minion.skill_inventory",
         "minion.skill_loader",
@@ -106,6 +110,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         CONTRACT,
         "minion.config",
         "minion.admission",
+        "minion.routine_files",
         "minion.skill_loader",
         "minion.store",
     ),
@@ -128,6 +133,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.doctor": (
         CONTRACT,
         "minion.config",
+        "minion.routine_files",
         "minion.wire",
         "minion.admission",
         "minion.skill_loader",
@@ -142,7 +148,17 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "minion.app": (CONTRACT, *_MINION_ROOMS),
     "minion.first_routine": (CONTRACT, "minion.config", "minion.app"),
-    "minion.setup_answers": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.first_routine"),
+    "minion.setup_answers": (
+        CONTRACT,
+        "minion.config",
+        "minion.engines",
+        "minion.store",
+        "minion.repositories",
+        "minion.secrets_file",
+        "minion.first_routine",
+        "minion.app",
+        CLOCK_TYPE,
+    ),
     "minion.setup_trials": (
         CONTRACT,
         "minion.config",

@@ -265,6 +265,12 @@ def test_alerts_alone_may_go_to_slack(home: Home, hook: Webhook, file: Path) -> 
     assert (webhook_now(home), ended.json()["tested"]["alert"]["arrived"]) == (None, True)
     (notice,) = notify_of(home)
     assert read_secrets(home.secrets_file)[notice["slack"]] == file.read_text().strip()
+    file.write_text(hook.url("/ok?another"))
+    again = set_up(home, "--slack-webhook-file", str(file), "--json")
+    assert (again.code, again.json()["changed"], notify_of(home)) == (0, ["alerts"], [notice])
+    assert read_secrets(home.secrets_file)[notice["slack"]] == file.read_text()
+    assert set_up(home, "--test-message", "--arrived", "no").refusal == "not_arrived"
+    assert notify_of(home) == [notice]
 
 
 @pytest.mark.promise("CLI-7")
