@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +21,7 @@ from minion.admission import (
     routine_candidate,
 )
 from minion.clock import Clock
-from minion.config import Config, Home, held, load_config, unwritable_home, write_private
+from minion.config import Config, Home, held, load_config, save_config, unwritable_home, write_private
 from minion.daemon.orders import Ingredients, lock_of, make_order
 from minion.daemon.supervisor import OnEvent, Supervisor
 from minion.daemon.triggers import Trigger
@@ -314,7 +313,7 @@ def initialise(home: Home, *, name: str, timezone: str) -> Config:
     except OSError as error:
         raise unwritable_home(home, error) from error
     config = Config(str(uuid.uuid4()), name, timezone=timezone)
-    write_private(home.config_file, json.dumps(config.as_data(), indent=2) + "\n")
+    save_config(home, config)
     return config
 
 

@@ -52,6 +52,7 @@ def as_before(file: Path) -> Iterator[None]:
     except FileNotFoundError:
         was_there = False
     except OSError as error:
+        kept.unlink(missing_ok=True)
         raise unwritable(file, error) from error
     try:
         yield

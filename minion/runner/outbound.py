@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
 import ssl
+import threading
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import http.client
 
+# For one step of a connection, and for all of a request: a server that drips must not hold a run.
 TIMEOUT_S: Final = 15.0
+WHOLE_S: Final = 30.0
 ANSWER_BYTES: Final = 1_048_576
 
 
@@ -51,8 +57,10 @@ def is_safe_url(url: str) -> bool:
         return False
 
 
-def request(method: str, url: str, *, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-    """Send one request and read its answer; redirects are answers like any other.
+def request(
+    method: str, url: str, *, body: bytes | None, headers: Mapping[str, str], whole_s: float = WHOLE_S
+) -> Answer:
+    """Send one request and read its answer within `whole_s` seconds; redirects are answers like any other.
 
     Raises `NotSent` when it did not leave, `NoAnswer` when it did and nothing whole came back.
     """
@@ -67,15 +75,40 @@ def request(method: str, url: str, *, body: bytes | None, headers: Mapping[str, 
             connection.connect()
         except OSError as error:
             raise NotSent(f"no connection: {error.strerror or type(error).__name__}") from error
+        except UnicodeError as error:  # a host that no name can have
+            raise NotSent("no connection: there is no such host") from error
         path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         try:
-            connection.request(method, path, body, {"User-Agent": "minion-hq", **headers})
-            response = connection.getresponse()
-            return Answer(response.status, response.read(ANSWER_BYTES).decode("utf-8", "replace"))
+            with _cut_after(whole_s, connection.sock) as cut:
+                connection.request(method, path, body, {"User-Agent": "minion-hq", **headers})
+                response = connection.getresponse()
+                answer = Answer(response.status, response.read(ANSWER_BYTES).decode("utf-8", "replace"))
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(f"no answer: {type(error).__name__}") from error
+        if cut.is_set():
+            raise NoAnswer(f"no answer: it was not whole after {whole_s:g} s")
+        return answer
     finally:
         connection.close()
+
+
+@contextmanager
+def _cut_after(seconds: float, connected: socket.socket) -> Iterator[threading.Event]:
+    """Cut a connection off when the block takes too long; the event is set when that was done."""
+    cut = threading.Event()
+
+    def end() -> None:
+        cut.set()
+        with contextlib.suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield cut
+    finally:
+        timer.cancel()
 
 
 def _connection(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
