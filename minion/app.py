@@ -198,7 +198,7 @@ class Minion:
         name = _known_name(self.home, text)
         files = routine_files(self.home, name)
         if not files:
-            hint = "minion routine list" if name == text else "its file was removed from the home"
+            hint = "minion routine list" if name == text else "put its file back, or add it again: minion routine add FILE"
             raise NotFound("no_such_routine", f"There is no routine {text}.", hint=hint)
         now = self._now()
         try:

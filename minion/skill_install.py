@@ -192,6 +192,5 @@ def _sync(path: Path) -> None:
 
 
 def _cannot(what: str, path: Path, error: OSError) -> Refused:
-    return Refused(
-        "cannot_write", f"{path} cannot be {what}: {error.strerror}.", hint="check the disk and its rights"
-    )
+    says = f"{path} cannot be {what} ({error.strerror})."
+    return Refused("cannot_write", says, hint="check the disk's free space and its rights")

@@ -274,7 +274,7 @@ def _flaw_of(item: _Listed, folder: bool) -> ZipFlaw | None:
     """Why an entry may not be read: its kind, its encryption or its compression."""
     mode, dos = stat.S_IFMT(item.attributes >> 16), item.system in _DOS_SYSTEMS
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR) or (dos and item.attributes & _REPARSE_POINT):
-        return ZipFlaw("is a link or no regular file", "skills hold plain files only")
+        return ZipFlaw("is a link or no regular file", "put the file itself there: skills hold plain files only")
     meant = mode == stat.S_IFDIR or (dos and bool(item.attributes & _DOS_FOLDER))
     if (meant and not folder) or (folder and mode == stat.S_IFREG):
         return ZipFlaw("is a folder by its kind and a file by its name, or the reverse")

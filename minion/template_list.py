@@ -42,7 +42,7 @@ def template_named(name: str) -> Template:
     words = set(name.lower().split("-"))
     near = [other for other in known if words & set(other.split("-"))]
     near += [other for other in difflib.get_close_matches(name.lower(), known, n=_NEAREST) if other not in near]
-    hint = f"did you mean {' or '.join(near[:_NEAREST])}?" if near else f"there are {', '.join(known)}"
+    hint = f"did you mean {' or '.join(near[:_NEAREST])}?" if near else f"name one of: {', '.join(known)}"
     raise NotFound("no_such_template", f"There is no template {name[:64]!r}.", hint=hint)
 
 

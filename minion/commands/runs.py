@@ -48,7 +48,7 @@ def command(ctx: click.Context, routine: str | None, state: str | None, limit: i
       minion runs --state interrupted --json
     """
     if state is not None and state not in STATES:
-        raise BadUse("bad_state", f"{state!r} is no state or verdict.", hint=f"one of {', '.join(STATES)}")
+        raise BadUse("bad_state", f"{state!r} is no state or verdict.", hint=f"use one of {', '.join(STATES)}")
     home = home_of(ctx)
     load_config(home)
     with read_only(home.store) as db:

@@ -354,7 +354,7 @@ def _new_in(folder: Path, name: str, files: Mapping[str, bytes]) -> Path:
         place_files(SkillFolder(name, target, bundled=False, files=files), target)
     except OSError as error:
         raise Refused(
-            "cannot_write", f"{target} cannot be written: {error.strerror}.", hint="check the folder's rights"
+            "cannot_write", f"{target} cannot be written ({error.strerror}).", hint="check the folder's rights"
         ) from error
     return target
 

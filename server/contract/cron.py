@@ -163,7 +163,7 @@ def _checked(field: _Field, text: str) -> tuple[str, str]:
         raise field.refusal(f"has an empty place in its list {text!r}", "separate values with one comma")
     pairs = [_checked_item(field, item) for item in items]
     if len(pairs) > 1 and any(normalised == "*" for normalised, _ in pairs):
-        raise field.refusal(f"has `*` inside the list {text!r}", "`*` means every value and stands alone")
+        raise field.refusal(f"has `*` inside the list {text!r}", "let `*` stand alone: it means every value")
     return ",".join(pair[0] for pair in pairs), ",".join(pair[1] for pair in pairs)
 
 

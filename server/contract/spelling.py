@@ -263,9 +263,8 @@ def _effect_pattern(text: str) -> str:
     if kind == "push":
         known = _is_repository(repository) and bool(colon) and _PUSH_GLOB.fullmatch(branch) is not None
         if not known or _BRANCH_BREAKERS.search(branch):
-            raise wrong(
-                "bad_effect", f"is not a push pattern: {shown(text)}", "write push:REPO:claude/* and no more"
-            )
+            hint = "write push:REPO:claude/*, no other branch is pushed to"
+            raise wrong("bad_effect", f"is not a push pattern: {shown(text)}", hint)
         return text
     if kind == "file":
         return "file:" + _relative_glob(rest)

@@ -104,6 +104,15 @@ def just_over(folder: Path) -> str:
     return str(file)
 
 
+def test_a_gigantic_file_of_a_home_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    for file in (home.config_file, home.secrets_file):
+        Path(gigantic(tmp_path)).rename(file)
+        file.chmod(0o600)
+    assert refusal_of(lambda: load_config(home)).code == "bad_config"
+    assert refusal_of(lambda: read_secrets(home.secrets_file)).code == "secrets_format"
+
+
 @pytest.mark.promise("CLI-11")
 @pytest.mark.parametrize("made", [endless, gigantic, just_over])
 def test_an_input_file_without_measure_is_refused_before_it_is_read_whole(

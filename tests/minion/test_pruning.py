@@ -68,7 +68,8 @@ def test_the_tombstone_of_a_pruned_run_keeps_its_heads_for_ever(tmp_path: Path) 
     heads = with_store(tmp_path, story)
     ((body,),) = rows(tmp_path, "SELECT body FROM home_chain WHERE kind = 'tombstone' AND ref = ?", RUN)
     assert json.loads(body) == {
-        "routine": "morning-report", "ended_at": LATER, "verdict": "unchecked", "pruned_at": LATER, **heads,
+        "routine": "morning-report", "ended_at": LATER, "verdict": "unchecked", "pruned_at": LATER, "usage": {},
+        **heads,
     }  # fmt: skip
 
 

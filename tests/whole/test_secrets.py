@@ -244,7 +244,7 @@ def test_a_secret_too_short_to_be_kept_out_of_logs_is_refused_by_name(tmp_path: 
     home = make_home(tmp_path)
     write_secrets(home, {"pin": "1234"})
     ended = run_cli(home, "run", "looks")
-    assert (ended.code, "The secret pin" in ended.err, "1234" in ended.err) == (2, True, False)
+    assert (ended.code, "The secret 'pin'" in ended.err, "1234" in ended.err) == (2, True, False)
 
 
 @pytest.mark.promise("ENV-2")

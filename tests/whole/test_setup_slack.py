@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from tests.whole.sittings import contents, leaks, set_up
 from tests.whole.terminals import at_terminal
 from tests.whole.webhooks import Webhook, closed_port, webhook
 
-CANARY = f"canary-{secrets.token_urlsafe(12)}"
+CANARY = "canary-Zt4wq9LmX2vB7kPd"
 REPORTS = ("--reports", "slack", "--slack-webhook-file")
 
 
