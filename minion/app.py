@@ -198,7 +198,8 @@ class Minion:
         name = _known_name(self.home, text)
         files = routine_files(self.home, name)
         if not files:
-            hint = "minion routine list" if name == text else "put its file back, or add it again: minion routine add FILE"
+            gone = "put its file back, or add it again: minion routine add FILE"
+            hint = "minion routine list" if name == text else gone
             raise NotFound("no_such_routine", f"There is no routine {text}.", hint=hint)
         now = self._now()
         try:

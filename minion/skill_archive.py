@@ -238,7 +238,8 @@ def _look_at(folder: int, name: str, path: str, found: _Collected) -> None:
     elif stat.S_ISREG(mode):
         found.take(path, partial(_read_file, folder, name))
     else:
-        found.add(path, "entry_kind", "is a link or no regular file", "put the file itself there: skills hold plain files only")
+        hint = "put the file itself there: skills hold plain files only"
+        found.add(path, "entry_kind", "is a link or no regular file", hint)
 
 
 def _read_file(folder: int, name: str, room: int) -> bytes:

@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -42,9 +43,10 @@ small letter follows the name of the file and the field that it is about.
 """
 
 
-def all_sites() -> list[Site]:
+@cache
+def all_sites() -> tuple[Site, ...]:
     """Every refusal of the product, sorted by room and code."""
-    return sorted(site for source in sources(*PRODUCT) for site in sites_in(source))
+    return tuple(sorted(site for source in sources(*PRODUCT) for site in sites_in(source)))
 
 
 def texts(sites: Iterable[Site]) -> str:
@@ -80,16 +82,19 @@ def asserted_codes(source: Source, codes: Iterable[str]) -> set[str]:
     That is: the code stands by itself as a text in an `assert`, in a decorator, in the arguments of a call, or in
     a table of the file.
     """
-    wanted = set(codes)
+    wanted, found = set(codes), set()
     tree = tree_of(source.text)
-    places: list[ast.AST] = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assert | ast.Call):
-            places.append(node)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            places += node.decorator_list
-    said = {node.value for place in places for node in ast.walk(place) if isinstance(node, ast.Constant)}
-    return {text for text in said if isinstance(text, str) and text in wanted}
+    tables = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    waiting: list[tuple[ast.AST, bool]] = [(tree, False), *((table, True) for table in tables)]
+    while waiting:
+        node, holds = waiting.pop()
+        if holds and isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in wanted:
+            found.add(node.value)
+        holds = holds or isinstance(node, ast.Assert | ast.Call)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += [(decorator, True) for decorator in node.decorator_list]
+        waiting += [(child, holds) for child in ast.iter_child_nodes(node)]
+    return found
 
 
 def stale() -> bool:
