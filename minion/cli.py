@@ -104,6 +104,12 @@ class LazyGroup(click.Group):
 
                 refusal.hint = program(ctx) + refusal.hint.removeprefix("minion")
             raise
+        except click.UsageError as error:
+            # The parser does not say whose option it was reading.
+            verb = self.get_command(ctx, ctx.invoked_subcommand or "")
+            if error.ctx is None and verb is not None:
+                error.ctx = click.Context(verb, parent=ctx, info_name=ctx.invoked_subcommand)
+            raise
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The verbs and options that begin so, from the table: completing a verb imports none."""
@@ -175,7 +181,7 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
         return 2
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        where = context.command_path if context is not None else name
+        where = context.command_path.rstrip() if context is not None else name
         # What somebody may have meant is looked for when it is needed only.
         from minion.commands.nearest import said_of
 

@@ -48,6 +48,9 @@ def said_of(error: click.ClickException, where: str) -> tuple[str, str]:
         return _no_command(error.command_name, context, where)
     if isinstance(error, click.NoSuchOption) and context is not None:
         return _no_option(error.option_name, context, where)
+    param = error.param if isinstance(error, click.BadParameter) else None
+    if param is not None and isinstance(param.type, click.IntRange):
+        return _no_number(param.opts[0], param.type), f"{where} --help"
     sentence = " ".join(error.format_message().split())
     return sentence if sentence.endswith((".", "?")) else f"{sentence}.", f"{where} --help"
 
@@ -76,6 +79,11 @@ def _no_option(word: str, context: click.Context, where: str) -> tuple[str, str]
     near = nearest(name, ours)
     meant = f"did you mean `{where} {near}`?" if near is not None else f"{where} --help"
     return _sentence("option", name), meant
+
+
+def _no_number(option: str, kind: click.IntRange) -> str:
+    upper = f" to {kind.max:,}" if kind.max is not None else " on"
+    return f"{option} takes a whole number from {kind.min:,}{upper}."
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -16,7 +16,7 @@ from minion.config import Home
 from minion.engines.registry import AVAILABLE, ENGINES
 from minion.first_routine import checked_name
 from minion.setup_answers import SLACK_SECRETS, Answers, Standing, checked_engine, checked_zone
-from server.contract.refusals import BadUse, Refused
+from server.contract.refusals import BadUse, Refusal, TrialFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Sitting:
     said: Said
     questions: Questions
     tested: dict[str, Any] = field(default_factory=lambda: {"repositories": [], "message": None, "alert": None})
-    doubt: Refused | None = None
+    doubt: Refusal | None = None
     wanted: Answers = field(init=False)
     _given: str | None = field(default=None, init=False, repr=False)
     _arrived: dict[str, bool] = field(default_factory=dict, init=False, repr=False)
@@ -145,8 +145,6 @@ class Sitting:
             self.wanted = replace(self.wanted, alerts=() if kind == "none" else now.alerts)
 
     def _alert_slack(self) -> None:
-        from minion.setup_trials import TrialFailed
-
         now = self.before.answers
         reports = self.wanted.webhook if self.wanted.reports == "slack" else None
         webhook = self._given or reports or self._webhook()
@@ -210,8 +208,6 @@ class Sitting:
         return dict(self.tested[kind])
 
     def _doubt(self, said: dict[str, Any], stay: str, again: str) -> None:
-        from minion.setup_trials import TrialFailed
-
         says = "The test message did not arrive"
         if said["state"] != "delivered" and self.said.arrived is None and not self.questions.asks:
             says = f"{said['host']} took the test message ({said['answer']}), but nothing shows that it arrived"

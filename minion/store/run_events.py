@@ -51,7 +51,7 @@ def within_step(events: Sequence[dict[str, Any]], text: str) -> list[dict[str, A
             found |= {start + offset: event for offset, event in enumerate(part)}
     if not found:
         codes = dict.fromkeys(events[start]["data"]["code"] for start, _ in _spans(events))
-        hint = f"there are: {', '.join(codes)}" if codes else "the run came to no step"
+        hint = f"name one of: {', '.join(codes)}" if codes else "leave --step out: the run came to no step"
         raise NotFound("no_such_step", f"The run has no step {text[:80]!r}.", hint=hint)
     return [found[place] for place in sorted(found)]
 

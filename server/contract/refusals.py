@@ -57,6 +57,13 @@ class Refused(Refusal):
     """Well said, but not allowed here: a held lock, a missing engine, an unusable sandbox, a limit."""
 
 
+class TrialFailed(Refusal):
+    """What was tried for real did not work: a message that did not arrive, a command that failed."""
+
+    exit_code = 1
+    http_status = 502
+
+
 class StoreUnreadable(Refusal):
     """A store that cannot be read; it is kept as it is and never replaced by an empty one."""
 
@@ -78,7 +85,7 @@ class IllegalMove(Refusal):
 
 
 REFUSAL_KINDS: tuple[type[Refusal], ...] = (
-    BadDocument, BadUse, NotFound, Refused, StoreUnreadable, StoreFailed, IllegalMove,
+    BadDocument, BadUse, NotFound, Refused, TrialFailed, StoreUnreadable, StoreFailed, IllegalMove,
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from server.contract.refusals import (
     Refused,
     StoreFailed,
     StoreUnreadable,
+    TrialFailed,
     refusal_from_data,
 )
 
@@ -30,6 +31,7 @@ DOORS = {
     BadUse: (2, 400),
     NotFound: (2, 404),
     Refused: (3, 409),
+    TrialFailed: (1, 502),
     StoreUnreadable: (3, 503),
     StoreFailed: (1, 503),
     IllegalMove: (1, 500),
