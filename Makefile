@@ -42,11 +42,11 @@ bench: $(VENV)/.ready-dev ## the figures, each beside its peer in the same run
 
 install: ## put minion and hq into ~/.local/bin for good, without root (PREFIX=FOLDER: elsewhere)
 	@$(NEEDS_PYTHON)
-	@$(PYTHON) -m minion.installation install --prefix "$(PREFIX)" $(if $(filter file,$(origin PREFIX)),--default-prefix)
+	@$(PYTHON) -m minion.setup.installation install --prefix "$(PREFIX)" $(if $(filter file,$(origin PREFIX)),--default-prefix)
 
 uninstall: ## take away what install put there, and the minion's home; asks first (ARGS="--keep-data --yes")
 	@$(NEEDS_PYTHON)
-	@$(PYTHON) -m minion.installation uninstall --prefix "$(PREFIX)" $(ARGS)
+	@$(PYTHON) -m minion.setup.installation uninstall --prefix "$(PREFIX)" $(ARGS)
 
 clean: ## remove .venv (your .minion stays)
 	rm -rf $(VENV)

@@ -27,9 +27,9 @@ from minion.daemon.supervisor import OnEvent, Supervisor
 from minion.daemon.triggers import Trigger
 from minion.engines.registry import AVAILABLE
 from minion.repositories import repository_at, top_level
-from minion.routine_files import SUFFIXES, as_before, read_file, routine_files
+from minion.routines.files import SUFFIXES, as_before, read_file, routine_files
 from minion.secrets_file import read_secrets
-from minion.skill_loader import REPORT, SkillFolder, check_codes, check_requires, load_skill, pinned_digests
+from minion.skills.loader import REPORT, SkillFolder, check_codes, check_requires, load_skill, pinned_digests
 from minion.store.local_db import create, examine, read_only
 from minion.store.routines import KeptRoutine, find_routine, keep_routine, remove_routine
 from minion.store.writer import Writer, open_writer

@@ -218,7 +218,7 @@ def _told(run: dict[str, str]) -> str:
 
 
 def _skills(home: Home, incomplete: str) -> Found:  # noqa: ARG001
-    from minion.skill_loader import skill_places
+    from minion.skills.loader import skill_places
 
     places = skill_places(home)
     return [(name, "bundled" if places[name][1] else "own") for name in sorted(places)]
@@ -229,13 +229,13 @@ def _own_skills(home: Home, incomplete: str) -> Found:
 
 
 def _templates(home: Home, incomplete: str) -> Found:  # noqa: ARG001
-    from minion.template_list import templates
+    from minion.routines.template_list import templates
 
     return [(template.name, template.summary) for template in templates()]
 
 
 def _states(home: Home, incomplete: str) -> Found:  # noqa: ARG001
-    from minion.commands.runs import STATES
+    from minion.commands.presentation import STATES
 
     return [(state, "") for state in STATES]
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,11 @@ def shown_path(path: str | Path) -> str:
     text = str(path)
     relative = os.path.relpath(text)
     return relative if len(relative) < len(text) and not relative.startswith("..") else text
+
+
+def owning(work: Coroutine[Any, Any, Any]) -> Any:
+    """Do what needs the home's lock, in an event loop of its own; what it gave back."""
+    # A listing needs no event loop, and people wait for it: asyncio is imported by the verbs that write.
+    import asyncio
+
+    return asyncio.run(work)

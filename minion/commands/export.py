@@ -75,7 +75,7 @@ def command(
 
 
 def _together(texts: Mapping[str, str], format_: str, *, runs: bool) -> str:
-    from minion.portable import Format, together
+    from minion.routines.portable import Format, together
 
     if runs:
         return "".join(texts.values()) if format_ == "jsonl" else "\n---\n\n".join(texts.values())
@@ -85,8 +85,8 @@ def _together(texts: Mapping[str, str], format_: str, *, runs: bool) -> str:
 
 def _routines(home: Home, db: Reader, names: Sequence[str], format_: str) -> dict[str, str]:
     from minion.admission import as_written, routine_candidate
-    from minion.portable import Format, written_out
-    from minion.skill_loader import bundled_names
+    from minion.routines.portable import Format, written_out
+    from minion.skills.loader import bundled_names
 
     kept = [find_routine(db, name) for name in names] if names else list_routines(db)
     sources = [(Path(item.source), _read(item)) for item in kept]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import click
 
-from minion.commands.context import home_of, print_json, warn
-from minion.commands.routine import owning, print_added
+from minion.commands.added import print_added
+from minion.commands.context import home_of, owning, print_json, warn
 from minion.config import load_config
 from server.contract.refusals import BadDocument, BadUse, NotFound
 
@@ -40,7 +40,7 @@ def command(ctx: click.Context, files: tuple[str, ...], format_: str | None, rep
       minion import review.md triage.md
       minion import - --format yaml < routines.yaml
     """
-    from minion.portable import Format, format_of, taken_apart
+    from minion.routines.portable import Format, format_of, taken_apart
 
     home = home_of(ctx)
     load_config(home)

@@ -9,7 +9,7 @@ import click
 
 from minion.commands.context import home_of, print_json, program, shown_path, warn
 from minion.config import Config, Home, load_config, machine_zone
-from minion.first_routine import FIRST_ROUTINE, checked_name, first_file, machine_name, put_first_routine
+from minion.setup.first_routine import FIRST_ROUTINE, checked_name, first_file, machine_name, put_first_routine
 
 
 @click.command("init")

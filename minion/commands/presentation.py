@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 
 from minion.commands.context import shown_path
 from server.contract.digest import parse_instant
+from server.contract.run import RunState, Verdict
 
 MARKS: Final[Mapping[str, tuple[str, str]]] = {
     "ok": ("✓", "green"), "completed": ("✓", "green"), "delivered": ("✓", "green"), "passed": ("✓", "green"),
@@ -21,6 +22,8 @@ MARKS: Final[Mapping[str, tuple[str, str]]] = {
     "running": ("●", "blue"), "waiting": ("●", "blue"), "timed_out": ("✗", "red"),
     "warning": ("!", "yellow"), "problem": ("✗", "red"),
 }  # fmt: skip
+# What a run can be asked for by: how it stands, or what came of it.
+STATES: Final = tuple(sorted({*get_args(RunState), *get_args(Verdict)}))
 MEANINGS: Final[Mapping[str, str]] = {
     "ok": "a check or a confirmed delivery shows that it worked",
     "unchecked": "it says it worked; nothing here could confirm it",

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from minion.commands.added import print_added
 from minion.commands.completion import complete_routine, complete_template
-from minion.commands.context import home_of, print_json, program, shown_path, warn
-from minion.commands.presentation import local_time, mark, spell_instant, table
+from minion.commands.context import home_of, owning, print_json, program, shown_path, warn
+from minion.commands.presentation import local_time, mark, table
 from minion.commands.routine_edit import edit
 from minion.config import Home, load_config
+from minion.routines.template_list import template_named, templates
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines
-from minion.template_list import template_named, templates
 from server.contract.refusals import BadUse
 
 if TYPE_CHECKING:
-    from minion.app import Added
+    pass
 
 
 @click.group("routine")
@@ -195,28 +195,6 @@ def remove(ctx: click.Context, routine: str, as_json: bool) -> None:
         print_json({"removed": name})
     else:
         click.echo(f"{name} is removed; its runs stay: {program(ctx)} runs --routine {name}")
-
-
-def print_added(ctx: click.Context, added: Added) -> None:
-    """Where a routine is kept, on what it works, when it is due and whether it fires, who is told if it fails."""
-    document = added.kept.document
-    click.echo(f"{click.style(added.kept.name, bold=True)} is kept in {shown_path(added.file)}.")
-    repositories = [item["url"] for item in document["repositories"] or ()]
-    click.echo(f"  repositories  {', '.join(repositories) or 'none'}")
-    if added.next:
-        click.echo(f"  due           {', '.join(map(spell_instant, added.next))}")
-        why = "it is paused" if document["paused"] else "no daemon runs schedules in this version"
-        click.echo(f"  fires         not by itself: {why}; {program(ctx)} run {added.kept.name} does")
-    if not document["notify"] and not load_config(home_of(ctx)).notify:
-        click.echo("  alerts        nobody will be told if it fails")
-
-
-def owning(work: Coroutine[Any, Any, Any]) -> Any:
-    """Do what needs the home's lock, in an event loop of its own; what it gave back."""
-    # A listing needs no event loop, and people wait for it: asyncio is imported by the verbs that write.
-    import asyncio
-
-    return asyncio.run(work)
 
 
 def _print_templates(as_json: bool) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from minion.commands.added import print_added
 from minion.commands.completion import complete_routine
-from minion.commands.context import home_of, shown_path, warn
+from minion.commands.context import home_of, owning, shown_path, warn
 from minion.config import editors, load_config, unwritable
 from minion.store.local_db import read_only
 from minion.store.routines import find_routine
@@ -63,8 +64,6 @@ def _begin(draft: Path, body: bytes) -> None:
 
 
 def _edit_until_good(ctx: click.Context, home: Home, name: str, draft: Path, begun: bytes) -> None:
-    from minion.commands.routine import owning, print_added
-
     while True:
         _open_editor(draft, begun)
         if _read(draft) == begun:

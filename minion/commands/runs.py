@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, get_args
-
 import click
 
 from minion.commands.completion import complete_routine, complete_state
 from minion.commands.context import home_of, print_json
-from minion.commands.presentation import local_time, mark, table, took
+from minion.commands.presentation import STATES, local_time, mark, table, took
 from minion.config import load_config
 from minion.store.local_db import read_only
 from minion.store.run_history import LISTED, list_runs
 from server.contract.refusals import BadUse
-from server.contract.run import RunState, Verdict
-
-# What `--state` takes: how a run stands, or what came of it.
-STATES: Final = tuple(sorted({*get_args(RunState), *get_args(Verdict)}))
 
 
 @click.command("runs")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from minion.commands.added import print_added
 from minion.commands.completion import complete_routine
-from minion.commands.context import home_of, print_json, program, warn
+from minion.commands.context import home_of, owning, print_json, program, warn
 from minion.commands.presentation import spell_instant
-from minion.commands.routine import owning, print_added
 from minion.commands.timing import (
     print_proposal,
     print_scheduled,
@@ -33,7 +33,7 @@ from server.contract.refusals import BadUse
 if TYPE_CHECKING:
     from minion.app import Added
     from minion.config import Home
-    from minion.phrased_routine import Proposal
+    from minion.routines.phrased import Proposal
 
 # Verbs that are those of another command too: one meaning, two places to look for it.
 _ELSEWHERE: Final = {"run": ("minion.commands.run", "command"), "remove": ("minion.commands.routine", "remove")}
@@ -126,8 +126,8 @@ def sentence(
 ) -> None:  # fmt: skip
     """Make a routine from one sentence, WHEN and WHAT apart by a colon."""
     from minion.clock import utc_now
-    from minion.phrased_routine import propose, read_time
-    from minion.routine_files import all_routine_files
+    from minion.routines.files import all_routine_files
+    from minion.routines.phrased import propose, read_time
 
     home = home_of(ctx)
     config = load_config(home)
@@ -206,7 +206,7 @@ def update(ctx: click.Context, routine: str, text: str, yes: bool, as_json: bool
       minion schedule update weekly-digest "fridays at 16" --yes
     """
     from minion.clock import utc_now
-    from minion.phrased_routine import read_time, timing
+    from minion.routines.phrased import read_time, timing
 
     home = home_of(ctx)
     config = load_config(home)

@@ -93,7 +93,7 @@ def command(ctx: click.Context, /, as_json: bool, yes: bool, **flags: Any) -> No
     """
     from minion.clock import utc_now
     from minion.commands.context import warn
-    from minion.setup_answers import keep, standing
+    from minion.setup.answers import keep, standing
 
     home = home_of(ctx)
     before = standing(home, Path.cwd())

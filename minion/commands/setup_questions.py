@@ -14,8 +14,8 @@ from minion.commands.presentation import table
 from minion.commands.questions import Questions, one_of, words_of
 from minion.config import Home
 from minion.engines.registry import AVAILABLE, ENGINES
-from minion.first_routine import checked_name
-from minion.setup_answers import SLACK_SECRETS, Answers, Standing, checked_engine, checked_zone
+from minion.setup.answers import SLACK_SECRETS, Answers, Standing, checked_engine, checked_zone
+from minion.setup.first_routine import checked_name
 from server.contract.refusals import BadUse, Refusal, TrialFailed
 
 
@@ -80,7 +80,7 @@ class Sitting:
             texts = words_of(line)
             if texts in (["none"], []):
                 return ()
-            from minion.setup_trials import checked_repositories
+            from minion.setup.trials import checked_repositories
 
             if not set(texts) <= set(known):
                 self.questions.say("     asking git …")
@@ -163,7 +163,7 @@ class Sitting:
         self.wanted = replace(self.wanted, alerts=alerts, webhook=webhook)
 
     def _alert_command(self) -> None:
-        from minion.setup_trials import checked_command, performed
+        from minion.setup.trials import checked_command, performed
 
         now = self.before.answers
         current: list[str] = now.alerts[0]["command"] if now.alert_kind == "command" else []
@@ -192,7 +192,7 @@ class Sitting:
         return new or self.said.arrived is not None
 
     def _post(self, kind: str, webhook: str, text: str) -> dict[str, Any]:
-        from minion.setup_trials import posted
+        from minion.setup.trials import posted
 
         self.questions.say(f"     posting a test {kind} to {_host(webhook)} …")
         answer = posted(webhook, text)
@@ -217,7 +217,7 @@ class Sitting:
         self.questions.say(f"     {look}, and whether its app is still installed")
 
     def _webhook(self) -> str:
-        from minion.setup_trials import webhook_in
+        from minion.setup.trials import webhook_in
 
         known = self.before.answers.webhook
         if self._given is not None:
@@ -237,7 +237,7 @@ class Sitting:
         file = self.said.webhook_file
         if file is None:
             return None
-        from minion.setup_trials import LONGEST_WEBHOOK, webhook_file, webhook_in
+        from minion.setup.trials import LONGEST_WEBHOOK, webhook_file, webhook_in
 
         now = (self.before.answers.reports, self.before.answers.alert_kind)
         if not self.questions.asks and "slack" not in (self.said.reports or now[0], self.said.alerts or now[1]):

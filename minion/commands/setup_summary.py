@@ -13,8 +13,8 @@ from minion.commands.presentation import mark
 from minion.commands.setup_questions import Sitting
 from minion.config import Home, load_config
 from minion.engines.registry import payer_of
-from minion.first_routine import FIRST_ROUTINE
-from minion.setup_answers import Answers, has_first_routine
+from minion.setup.answers import Answers, has_first_routine
+from minion.setup.first_routine import FIRST_ROUTINE
 
 
 def print_summary(home: Home, sitting: Sitting, changed: Sequence[str], *, program: str, as_json: bool) -> None:

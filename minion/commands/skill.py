@@ -16,9 +16,9 @@ from minion.config import Home, held, load_config
 from server.contract.refusals import NotFound, Refusal, Refused
 
 if TYPE_CHECKING:  # a skill's reader and its installer are loaded by the verbs that need them
-    from minion.skill_archive import Reading
-    from minion.skill_install import Installed
-    from minion.skill_inventory import KnownSkill
+    from minion.skills.archive import Reading
+    from minion.skills.install import Installed
+    from minion.skills.inventory import KnownSkill
 
 HEAD_LINES: Final = 20
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -55,8 +55,8 @@ def list_(ctx: click.Context, as_json: bool) -> None:
       minion skill list
       minion skill list --json
     """
-    from minion.skill_inventory import known_skills
-    from minion.skill_loader import pinned_digests
+    from minion.skills.inventory import known_skills
+    from minion.skills.loader import pinned_digests
 
     home = home_of(ctx)
     load_config(home)
@@ -95,8 +95,8 @@ def show(ctx: click.Context, skill: str, as_json: bool) -> None:
       minion skill show write-daily-report
       minion skill show send-to-slack --json
     """
-    from minion.skill_install import admit_files
-    from minion.skill_loader import load_skill, pinned_digests
+    from minion.skills.install import admit_files
+    from minion.skills.loader import load_skill, pinned_digests
 
     home = home_of(ctx)
     load_config(home)
@@ -144,8 +144,8 @@ def validate(ctx: click.Context, path: Path, as_json: bool) -> None:
       minion skill validate ./look-at-logs
       minion skill validate ./look-at-logs.zip --json
     """
-    from minion.skill_archive import HEADER, read_skill
-    from minion.skill_install import admit_files
+    from minion.skills.archive import HEADER, read_skill
+    from minion.skills.install import admit_files
 
     reading = read_skill(path)
     problems = [{"code": each.code, "problem": each.words, "hint": each.hint} for each in reading.problems]
@@ -186,8 +186,8 @@ def new(ctx: click.Context, name: str, description: str | None, folder: Path | N
       minion skill new look-at-logs --description "Counts errors. Each morning."
       minion skill new look-at-logs --dir ./skills
     """
-    from minion.skill_install import add_skill
-    from minion.skill_skeleton import DESCRIPTION, skeleton
+    from minion.skills.install import add_skill
+    from minion.skills.skeleton import DESCRIPTION, skeleton
 
     files = skeleton(name, description or DESCRIPTION)
     if folder is not None:
@@ -226,8 +226,8 @@ def add(ctx: click.Context, path: Path, replace: bool, as_json: bool) -> None:
       minion skill add ./look-at-logs.zip --replace
       minion skill add ./look-at-logs.skill --json
     """
-    from minion.skill_archive import read_skill
-    from minion.skill_install import add_skill
+    from minion.skills.archive import read_skill
+    from minion.skills.install import add_skill
 
     home = home_of(ctx)
     load_config(home)
@@ -264,7 +264,7 @@ def remove(ctx: click.Context, skill: str, force: bool, as_json: bool) -> None:
       minion skill remove look-at-logs
       minion skill remove look-at-logs --force
     """
-    from minion.skill_install import remove_skill
+    from minion.skills.install import remove_skill
 
     home = home_of(ctx)
     load_config(home)
@@ -295,7 +295,7 @@ def _without_a_model(script: str | None) -> str:
 
 
 def _script_of(files: Mapping[str, bytes]) -> str | None:
-    from minion.skill_loader import SCRIPTS
+    from minion.skills.loader import SCRIPTS
 
     return next((name for name in SCRIPTS if name in files), None)
 
@@ -333,14 +333,14 @@ def _say_ignored(reading: Reading) -> None:
 
 
 def _shown(name: str) -> str:
-    from minion.skill_zip import printable
+    from minion.skills.zip_reader import printable
 
     return printable(name)
 
 
 def _new_in(folder: Path, name: str, files: Mapping[str, bytes]) -> Path:
-    from minion.skill_install import admit_files, place_files
-    from minion.skill_loader import SkillFolder, bundled_names
+    from minion.skills.install import admit_files, place_files
+    from minion.skills.loader import SkillFolder, bundled_names
 
     admit_files(files, folder=name)
     if name in bundled_names():
@@ -360,7 +360,7 @@ def _new_in(folder: Path, name: str, files: Mapping[str, bytes]) -> Path:
 
 
 def _check_unused(home: Home, name: str) -> None:
-    from minion.skill_inventory import known_skills
+    from minion.skills.inventory import known_skills
 
     skills = known_skills(home)
     if all(skill.bundled for skill in skills if skill.name == name):

@@ -16,7 +16,7 @@ from server.contract.schedule import next_slots, restore_schedule
 
 if TYPE_CHECKING:
     from minion.app import Added
-    from minion.phrased_routine import Proposal
+    from minion.routines.phrased import Proposal
     from minion.store.routines import KeptRoutine
     from server.contract.phrases import Reading
 

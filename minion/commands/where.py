@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from minion.commands.context import home_of, print_json
-from minion.skill_loader import bundled_folder
+from minion.skills.loader import bundled_folder
 
 
 @click.command("where")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from minion.config import Config, Home, passed_environment, search_path
 from minion.daemon.triggers import Trigger
-from minion.skill_loader import REPORT, SkillFolder, is_pinned
+from minion.skills.loader import REPORT, SkillFolder, is_pinned
 from minion.store.routines import FIRST_SINCE_DAYS, KeptRoutine
 from minion.wire import Order, OrderedRepository, OrderedSkill
 from server.contract.digest import digest_of, instant, new_id

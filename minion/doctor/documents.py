@@ -13,10 +13,10 @@ from minion.doctor.finding import Finding, ok, problem, refused, warning
 from minion.doctor.house import config_of
 from minion.doctor.remedies import edit, quoted, reinstall
 from minion.engines.registry import AVAILABLE
-from minion.routine_files import all_routine_files
+from minion.routines.files import all_routine_files
 from minion.runner.webhook import webhook_of
 from minion.secrets_file import read_secrets
-from minion.skill_loader import (
+from minion.skills.loader import (
     SkillFolder,
     bundled_names,
     check_requires,

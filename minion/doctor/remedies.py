@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from minion.config import search_path
-from minion.installation import Place, place_of, read_receipt
+from minion.setup.installation import Place, place_of, read_receipt
 
 # A package manager, how it installs (or brings up to date), how it installs once more.
 _MANAGERS: Final = {

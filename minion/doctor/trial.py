@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from minion.config import Home, passed_environment, search_path
-from minion.skill_loader import REPORT, is_pinned, load_skill, pinned_digests
+from minion.skills.loader import REPORT, is_pinned, load_skill, pinned_digests
 from minion.wire import Order, OrderedRepository, OrderedSkill
 from server.contract.digest import digest_of, new_id
 from server.contract.quota import Limits

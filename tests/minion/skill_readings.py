@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from minion.skill_archive import Reading, read_skill
+from minion.skills.archive import Reading, read_skill
 from server.contract.refusals import BadDocument
 from tests.minion.zip_forge import Forged, forged_zip
 

@@ -22,7 +22,7 @@ from minion.admission import (
 )
 from minion.app import process_file
 from minion.check import answer
-from minion.skill_loader import bundled_folder
+from minion.skills.loader import bundled_folder
 from minion.store.writer import Writer
 from server.contract.digest import canonical_json
 from server.contract.refusals import BadDocument, Refused

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from minion.matching import SEND, Choice, Offer, choose
-from minion.phrased_routine import _templates
+from minion.routines.matching import SEND, Choice, Offer, choose
+from minion.routines.phrased import _templates
 
 OFFERS = [offer for offer, _ in _templates()]
 SKILLS = [*{skill for offer in OFFERS for skill in offer.pipeline}, SEND]

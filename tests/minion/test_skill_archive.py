@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minion.skill_archive import BYTES, FILES, Reading, read_skill
+from minion.skills.archive import BYTES, FILES, Reading, read_skill
 from server.contract.refusals import BadDocument, NotFound
 from tests.minion.skill_readings import HEADER, SKILL, laid_out, words_of, zipped
 from tests.minion.zip_forge import Forged, forged_zip

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from minion.skill_archive import BYTES
+from minion.skills.archive import BYTES
 from tests.house.source_tree import ROOT
 from tests.minion.skill_readings import HEADER, SKILL
 from tests.minion.zip_forge import Forged, forged_zip, zeros
@@ -25,7 +25,7 @@ GROWTH = """\
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from minion.skill_archive import read_skill
+from minion.skills.archive import read_skill
 def peak():
     lines = Path('/proc/self/status').read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith('VmHWM'))

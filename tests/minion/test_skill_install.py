@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from minion.config import Home
-from minion.skill_install import add_skill, remove_skill
-from minion.skill_loader import ASIDE, load_skill, skill_places
+from minion.skills.install import add_skill, remove_skill
+from minion.skills.loader import ASIDE, load_skill, skill_places
 from server.contract.refusals import NotFound, Refused
 from tests.house.source_tree import ROOT
 from tests.waiting import wait_until
@@ -23,7 +23,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from minion.config import Home, held
-from minion.skill_install import add_skill
+from minion.skills.install import add_skill
 from server.contract.refusals import Refusal
 home, many, word, size = Home(Path(sys.argv[2])), int(sys.argv[3]), sys.argv[4].encode(), int(sys.argv[5])
 files = {'SKILL.md': b'---\\nname: greet\\ndescription: Greets.\\n---\\n'}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minion.config import Home
-from minion.skill_loader import (
+from minion.skills.loader import (
     BYTES,
     FILES,
     SkillFolder,

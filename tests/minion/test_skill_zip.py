@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minion.skill_archive import read_skill
+from minion.skills.archive import read_skill
 from tests.minion.skill_readings import HEADER, SKILL, words_of, zipped
 from tests.minion.zip_forge import Forged, deflated, forged_zip
 

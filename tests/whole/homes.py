@@ -18,7 +18,7 @@ from minion.app import PROCESS, Minion, initialise, opened, process_file
 from minion.clock import utc_now
 from minion.config import Home
 from minion.daemon.triggers import Trigger
-from minion.skill_loader import load_skill, skill_places
+from minion.skills.loader import load_skill, skill_places
 from minion.store.local_db import read_only
 from minion.store.run_history import results_of, whole_run
 from minion.wire import Event

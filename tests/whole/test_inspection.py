@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minion.config import Home
-from minion.template_list import templates
+from minion.routines.template_list import templates
 from tests.skills.repositories import Repository
 from tests.whole.homes import Ended, make_home, performed, run_cli, write_routine, write_skill
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from minion.installation import (
+from minion.setup.installation import (
     Place,
     Receipt,
     check_links,
@@ -225,7 +225,7 @@ def test_this_program_proves_itself_whole_and_another_does_not(tmp_path: Path) -
     script = tmp_path / "skills" / "send-to-slack" / "scripts" / "run.py"
     script.write_text(script.read_text() + "# changed\n")
     proof = "try:\n    prove()\nexcept Refused as refused:\n    print(refused.code, refused.sentence)"
-    asked = [sys.executable, "-c", f"from minion.installation import Refused, prove\n{proof}"]
+    asked = [sys.executable, "-c", f"from minion.setup.installation import Refused, prove\n{proof}"]
     ended = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=True)
     code, _, sentence = ended.stdout.strip().partition(" ")
     assert code == "not_whole"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minion.portable import taken_apart
+from minion.routines.portable import taken_apart
 from server.contract.documents import load_document
 from server.contract.layout import as_yaml
 from server.contract.refusals import BadDocument

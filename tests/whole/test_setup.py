@@ -12,7 +12,7 @@ import pytest
 from minion.app import initialise
 from minion.config import Home, held, load_config
 from minion.engines.registry import AVAILABLE, ENGINES, engine_named
-from minion.setup_trials import performed
+from minion.setup.trials import performed
 from server.contract.refusals import BadDocument, TrialFailed
 from tests.skills.repositories import Repository
 from tests.waiting import wait_until

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minion.config import Home, held
-from minion.skill_loader import load_skill
+from minion.skills.loader import load_skill
 from server.contract.refusals import NotFound
 from tests.whole.homes import Ended, make_home, results_in, run_cli, write_routine, write_skill
 

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from minion.clock import utc_now
-from minion.skill_loader import bundled_folder
-from minion.template_list import FOLDER, Template, template_named, templates
+from minion.routines.template_list import FOLDER, Template, template_named, templates
+from minion.skills.loader import bundled_folder
 from server.contract.documents import admit, load_document
 from server.contract.refusals import NotFound
 from server.contract.routine import Routine, check_schedules
@@ -147,7 +147,7 @@ def test_a_template_that_is_not_there_is_refused_with_the_nearest_names(asked: s
 
 def test_listing_templates_loads_no_yaml_and_no_models() -> None:
     script = (
-        "import sys; from minion.template_list import templates; templates();"
+        "import sys; from minion.routines.template_list import templates; templates();"
         "print([name for name in ('yaml', 'pydantic', 'click') if name in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ import pytest
 from minion.cli import minion, run
 from minion.commands.uninstall import ask
 from minion.config import Home, held
-from minion.home_removal import look_into, remove_home
+from minion.setup.home_removal import look_into, remove_home
 from server.contract.refusals import BadUse, Refused
 from tests.house.source_tree import ROOT
 from tests.minion.stored_runs import CODES, Teller, make_order, perform, with_store

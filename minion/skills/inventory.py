@@ -10,8 +10,8 @@ from typing import Any
 
 from minion.admission import answers_kept, routine_candidate
 from minion.config import Home
-from minion.routine_files import all_routine_files
-from minion.skill_loader import SkillFolder, load_skill, skill_places
+from minion.routines.files import all_routine_files
+from minion.skills.loader import SkillFolder, load_skill, skill_places
 from minion.store.admissions import Reader
 from minion.store.local_db import read_only
 from minion.store.routines import list_routines

@@ -227,7 +227,7 @@ def _build(program: Path, source: Path, python: str) -> str:
     _do([*pip, "--require-hashes", "-r", str(source / "requirements.lock")], unreached)
     _do([*pip, "--no-deps", str(source)], unreached)
     proved = subprocess.run(
-        [inside, "-I", "-m", "minion.installation", "prove"], capture_output=True, text=True, check=False
+        [inside, "-I", "-m", "minion.setup.installation", "prove"], capture_output=True, text=True, check=False
     )
     if proved.returncode != 0:
         said = " ".join(proved.stderr.split())[-300:] or "it says nothing"
@@ -250,8 +250,8 @@ def prove() -> str:
     from importlib.metadata import version
 
     from minion.config import Home
-    from minion.skill_loader import is_pinned, load_skill, pinned_digests
-    from minion.template_list import templates
+    from minion.routines.template_list import templates
+    from minion.skills.loader import is_pinned, load_skill, pinned_digests
 
     pinned, nowhere = pinned_digests(), Home(Path("/nonexistent"))
     changed = [name for name in pinned if not is_pinned(load_skill(nowhere, name), pinned)]
@@ -312,7 +312,7 @@ def _uninstall(place: Place, arguments: list[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m minion.installation install | uninstall | prove`, as the Makefile calls it; the exit code."""
+    """`install | uninstall | prove`, as the Makefile calls this module with `python -m`; the exit code."""
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
     parser.add_argument("verb", choices=("install", "uninstall", "prove"))
     parser.add_argument("--prefix", type=Path, default=Path("~/.local"))

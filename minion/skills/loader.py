@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from minion.admission import Candidate
 from minion.config import Home
-from minion.skill_archive import BYTES as BYTES
-from minion.skill_archive import FILES as FILES
-from minion.skill_archive import read_folder
+from minion.skills.archive import BYTES as BYTES
+from minion.skills.archive import FILES as FILES
+from minion.skills.archive import read_folder
 from server.contract.digest import digest_tree
 from server.contract.refusals import NotFound, Refused
 
@@ -59,8 +59,9 @@ class SkillFolder:
 
 def bundled_folder() -> Path:
     """Where the bundled skills lie: inside the package when installed, beside it in a checkout."""
-    inside = Path(__file__).parent / "bundled_skills"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "skills"
+    package = Path(__file__).parents[1]
+    inside = package / "bundled_skills"
+    return inside if inside.is_dir() else package.parent / "skills"
 
 
 def bundled_names() -> frozenset[str]:

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from minion.admission import Candidate, admit_fresh
 from minion.config import Home
-from minion.skill_archive import HEADER, read_folder
-from minion.skill_loader import ASIDE, SkillFolder, bundled_names, check_requires, skill_places
+from minion.skills.archive import HEADER, read_folder
+from minion.skills.loader import ASIDE, SkillFolder, bundled_names, check_requires, skill_places
 from server.contract.digest import digest_tree
 from server.contract.refusals import NotFound, Refused
 

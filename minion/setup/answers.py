@@ -17,9 +17,9 @@ from zoneinfo import available_timezones
 from minion.clock import Clock
 from minion.config import Config, Home, held, is_zone, load_config, machine_zone, save_config
 from minion.engines.registry import AVAILABLE, ENGINES
-from minion.first_routine import first_file, machine_name, put_first_routine, untouched_repositories
 from minion.repositories import top_level
 from minion.secrets_file import forget_secret, keep_secret, read_secrets
+from minion.setup.first_routine import first_file, machine_name, put_first_routine, untouched_repositories
 from server.contract.refusals import BadUse, NotFound, Refused
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from minion.skill_zip import MOST_ENTRIES, TooLarge, ZipFlaw, printable, read_entry, zip_entries
+from minion.skills.zip_reader import MOST_ENTRIES, TooLarge, ZipFlaw, printable, read_entry, zip_entries
 from server.contract.refusals import BadDocument, NotFound
 
 FILES: Final = 500

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from minion.admission import answers_kept, routine_candidate
 from minion.config import Config, Home
-from minion.matching import SEND, Choice, Offer, choose
 from minion.repositories import repository_at, top_level
-from minion.routine_files import routine_files
+from minion.routines.files import routine_files
+from minion.routines.matching import SEND, Choice, Offer, choose
+from minion.routines.template_list import FOLDER, templates
 from minion.secrets_file import read_secrets
-from minion.skill_inventory import KnownSkill, known_skills
-from minion.skill_loader import REPORT
-from minion.template_list import FOLDER, templates
+from minion.skills.inventory import KnownSkill, known_skills
+from minion.skills.loader import REPORT
 from server.contract.layout import as_yaml
 from server.contract.phrases import Reading, read_phrase
 from server.contract.refusals import BadDocument, Refusal

@@ -1,0 +1,1 @@
+"""Skills on this machine: found, read under limits, installed, listed, begun."""
