@@ -47,10 +47,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleCheck:
-    """Has the child check a routine's schedules too: for the zone routines have by default, at an instant."""
+    """Has the child check a routine's schedules too: for the zone routines have by default, at an instant.
+
+    With `past`, one that fires once may have passed: the routine was admitted before, here or elsewhere.
+    """
 
     zone: str
     now: str
+    past: bool = False
 
 
 def admit_fresh(candidates: Sequence[Candidate], check: ScheduleCheck | None = None) -> list[dict[str, Any]]:
@@ -78,8 +82,8 @@ def answers_of(
         {"kind": c.kind, "name": c.name, "source": c.source, "body": base64.b64encode(c.body).decode()}
         for c in candidates
     ]
-    zone_and_now = None if check is None else {"zone": check.zone, "now": check.now}
-    return _asked({"check": zone_and_now, "documents": documents})
+    asked = None if check is None else {"zone": check.zone, "now": check.now, "past": check.past}
+    return _asked({"check": asked, "documents": documents})
 
 
 def changed(source: Path, body: bytes, changes: Mapping[str, Any]) -> bytes:

@@ -108,7 +108,7 @@ class Minion:
 
         Raises the first `Refusal`, also when two have one name.
         """
-        ready = [await self._ready(source, body, folder=folder) for source, body in files]
+        ready = [await self._ready(source, body, folder=folder, past=True) for source, body in files]
         names = [item.document["name"] for item in ready]
         twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
         if twice is not None:
@@ -120,13 +120,16 @@ class Minion:
     async def _put(
         self, source: Path, body: bytes, *, replace: bool, folder: Path, name: str | None = None
     ) -> Added:
-        ready = await self._ready(source, body, folder=folder, name=name)
+        # A routine that is there already may have one whose one time is over.
+        ready = await self._ready(source, body, folder=folder, name=name, past=name is not None)
         (added,) = await self._keep([ready], replace=replace)
         return added
 
-    async def _ready(self, source: Path, body: bytes, *, folder: Path, name: str | None = None) -> _Ready:
+    async def _ready(
+        self, source: Path, body: bytes, *, folder: Path, name: str | None = None, past: bool = False
+    ) -> _Ready:
         """A routine admitted, complete with its repositories, and fit for this minion; nothing is written."""
-        check = ScheduleCheck(self.config.timezone, self._now())
+        check = ScheduleCheck(self.config.timezone, self._now(), past)
         (document,) = await asyncio.to_thread(admit_fresh, [routine_candidate(source, body)], check)
         due = tuple(document.pop("next"))
         _check_name(source, document, name)

@@ -27,7 +27,7 @@ from server.contract.skill import admitted as admitted_skill
 SHOWN_SLOTS: Final = 3
 
 
-def answer(document: Mapping[str, Any], check: Mapping[str, str] | None) -> dict[str, Any]:
+def answer(document: Mapping[str, Any], check: Mapping[str, Any] | None) -> dict[str, Any]:
     """The answer for one candidate: `{"document": …}` or `{"kind": …, "refusal": …}`."""
     try:
         return {"document": _admitted(document, check)}
@@ -35,7 +35,7 @@ def answer(document: Mapping[str, Any], check: Mapping[str, str] | None) -> dict
         return {"kind": type(refusal).__name__, "refusal": refusal.as_data()}
 
 
-def _admitted(document: Mapping[str, Any], check: Mapping[str, str] | None) -> dict[str, Any]:
+def _admitted(document: Mapping[str, Any], check: Mapping[str, Any] | None) -> dict[str, Any]:
     source, body = document["source"], base64.b64decode(document["body"])
     if document["kind"] == "change":
         return {"body": rewritten(body, document["changes"], source=source).decode()}
@@ -50,13 +50,13 @@ def _admitted(document: Mapping[str, Any], check: Mapping[str, str] | None) -> d
     if check is None:
         return admitted_routine(routine)
     now = parse_instant(check["now"])
-    due = _due(routine, check["zone"], now)
+    due = _due(routine, check["zone"], now, past=bool(check["past"]))
     return {**admitted_routine(routine), "next": due}
 
 
-def _due(routine: Routine, zone: str, now: datetime) -> list[str]:
+def _due(routine: Routine, zone: str, now: datetime, *, past: bool) -> list[str]:
     """The next instants of all schedules together, earliest first, each with its zone's offset."""
-    schedules = check_schedules(routine, default_zone=zone, now=now)
+    schedules = check_schedules(routine, default_zone=zone, now=now, past=past)
     slots = [slot for schedule in schedules for slot in next_slots(schedule, now, SHOWN_SLOTS)]
     earliest = sorted(slots, key=lambda slot: slot.at)[:SHOWN_SLOTS]
     return [slot.at.isoformat() for slot in earliest]

@@ -23,7 +23,8 @@ def command(ctx: click.Context, by: By, as_json: bool) -> None:
     """Show what runs used: time, model turns, tokens and US dollars.
 
     By routine and by day, runs that were pruned since still count; by skill, only the runs that are kept do. A day
-    is one of the minion's time zone. The script engine asks no model, so its runs cost nothing but time.
+    is one of the minion's time zone. The script engine asks no model, so its runs cost nothing but time: what the
+    runner itself took, without its start.
 
     \b
     Examples:

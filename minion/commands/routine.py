@@ -121,7 +121,8 @@ def list_(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json([_listed(item, last) for item, last in kept])
         return
-    if not kept:
+    waiting = _not_admitted(home, [item.name for item, _ in kept])
+    if not kept and not waiting:
         click.echo(f"No routines yet: {program(ctx)} routine add FILE")
         return
     rows = [
@@ -132,6 +133,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         ]
         for item, last in kept
     ]  # fmt: skip
+    rows += [[name, "–", "a file that was not admitted yet: minion doctor", "never ran", "–"] for name in waiting]
     click.echo("\n".join(table(["routine", "when", "does", "last run", "id"], rows)))
 
 
@@ -228,6 +230,13 @@ def _listed(item: KeptRoutine, last: dict[str, Any] | None) -> dict[str, Any]:
         "triggers": item.document["triggers"], "last_run": last, "last_delivered_at": item.last_delivered_at,
         "file": item.source, "changed_at": item.changed_at,
     }  # fmt: skip
+
+
+def _not_admitted(home: Home, known: list[str]) -> list[str]:
+    """The names of routine files that nobody has run or added yet, good or bad."""
+    from minion.routines.files import all_routine_files
+
+    return sorted({file.stem for file in all_routine_files(home)} - set(known))
 
 
 def _when(document: Any) -> str:

@@ -28,12 +28,13 @@ from minion.commands.timing import (
 from minion.config import load_config
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines
-from server.contract.refusals import BadUse
+from server.contract.refusals import BadDocument, BadUse
 
 if TYPE_CHECKING:
     from minion.app import Added
     from minion.config import Home
     from minion.routines.phrased import Proposal
+    from server.contract.phrases import Reading
 
 # Verbs that are those of another command too: one meaning, two places to look for it.
 _ELSEWHERE: Final = {"run": ("minion.commands.run", "command"), "remove": ("minion.commands.routine", "remove")}
@@ -45,6 +46,13 @@ _VERBS: Final = {
     "resume": "Let a paused routine's triggers fire again.",
     "remove": "Take a routine out of use: minion routine remove.",
 }
+# Words of other tools for these verbs.
+_SAID_ELSEWHERE: Final = {
+    "ls": "list", "show": "list", "start": "run", "now": "run",
+    "edit": "update", "change": "update", "set": "update",
+    "stop": "pause", "disable": "pause", "enable": "resume", "unpause": "resume",
+    "rm": "remove", "delete": "remove",
+}  # fmt: skip
 _EXAMPLE: Final = 'minion schedule "every weekday at 9: my team\'s commits to Slack"'
 
 
@@ -132,7 +140,7 @@ def sentence(
     home = home_of(ctx)
     config = load_config(home)
     text = " ".join(said)  # who forgets the quotes means the same
-    verb = _meant_verb(command.list_commands(ctx), text)
+    verb = _meant_verb(text)
     if verb is not None:
         raise BadUse("no_such_verb", f"{text!r} is no sentence.", hint=f"minion schedule {verb} --help")
     reading, due = read_time(text, zone=config.timezone, now=utc_now())
@@ -141,9 +149,9 @@ def sentence(
         if as_json:
             return
         raise BadUse("no_task", "The sentence says when, but not what.", hint=_EXAMPLE)
-    if reading.task in {file.stem for file in all_routine_files(home)}:
+    if name is None and reading.task in {file.stem for file in all_routine_files(home)}:
         says = f"There is a routine {reading.task} already."
-        hint = f'minion schedule update {reading.task} "{text.rpartition(":")[0]}"'
+        hint = f'minion schedule update {reading.task} "{_when_of(text, reading)}"'
         raise BadUse("routine_there", says, hint=hint)
     proposal = propose(
         home, config, reading.task, reading, due, folder=Path.cwd(), name=name, repositories=repositories
@@ -216,9 +224,13 @@ def update(ctx: click.Context, routine: str, text: str, yes: bool, as_json: bool
         says = f"{kept.name} has {len(triggers)} schedules, and it is not said which one is meant."
         raise BadUse("several_schedules", says, hint=f"minion routine edit {kept.name}")
     zone = kept.document["timezone"] or (triggers[0]["timezone"] if triggers else None) or config.timezone
-    reading, due = read_time(text, zone=zone, now=utc_now())
+    try:
+        reading, due = read_time(text, zone=zone, now=utc_now())
+    except BadDocument as refusal:
+        refusal.hint = refusal.hint.removesuffix("; what to do comes after a colon")  # not here
+        raise
     if reading.task is not None:
-        hint = f'minion schedule update {kept.name} "{text.partition(":")[0]}"'
+        hint = f'minion schedule update {kept.name} "{_when_of(text, reading)}"'
         raise BadUse("task_in_update", "Only the time can be changed here, not what is done.", hint=hint)
     if not as_json:
         print_update(kept.name, words_of(kept.document, zone), reading, due)
@@ -237,7 +249,9 @@ def update(ctx: click.Context, routine: str, text: str, yes: bool, as_json: bool
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def pause(ctx: click.Context, routine: str, as_json: bool) -> None:
-    """Stop a routine's triggers. A run under way goes on, and `minion run` still runs it.
+    """Stop a routine's triggers.
+
+    `minion run` still runs it. While another command works in the home, this one is refused.
 
     \b
     Examples:
@@ -252,6 +266,8 @@ def pause(ctx: click.Context, routine: str, as_json: bool) -> None:
 @click.pass_context
 def resume(ctx: click.Context, routine: str, as_json: bool) -> None:
     """Let a paused routine's triggers fire again.
+
+    Its next three instants are shown.
 
     \b
     Examples:
@@ -310,9 +326,16 @@ def _agreed(question: str) -> bool:
     return click.confirm(question, default=True)
 
 
-def _meant_verb(verbs: list[str], text: str) -> str | None:
-    """The verb that a single word was meant for, when it is close to one."""
-    if " " in text.strip() or ":" in text:
+def _when_of(text: str, reading: Reading) -> str:
+    """The words before the colon that ends them: a colon in a clock time is none."""
+    before = text.strip().removesuffix(reading.task or "")
+    return before.rstrip().removesuffix(":").rstrip()
+
+
+def _meant_verb(text: str) -> str | None:
+    """The verb that somebody meant who began with a word like one, and said no sentence."""
+    first, _, rest = text.strip().lower().partition(" ")
+    if ":" in text or len(rest.split()) > 1:
         return None
-    near = difflib.get_close_matches(text.strip().lower(), verbs, n=1)
-    return near[0] if near else None
+    near = difflib.get_close_matches(first, _VERBS, n=1)
+    return _SAID_ELSEWHERE.get(first) or (near[0] if near and not rest.startswith("at ") else None)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from minion.clock import Clock
 from minion.config import Config
 from minion.daemon.processes import Identity, adopt_orphans, end_if_same, end_orphans, identity_of
-from minion.store.run_end import end_run, prune
+from minion.store.run_end import end_run, last_heard, prune
 from minion.store.run_log import move, open_run, take_event
 from minion.wire import ACKNOWLEDGED, EVENT_BYTES, Answer, Event, Order, WireError
 from server.contract.digest import instant
@@ -112,7 +112,7 @@ class Supervisor:
             end, why, hint = await self._take_in_leftovers(run["id"], Path(run["folder"]))
             if end is None:
                 end, why = "interrupted", "the minion stopped while it was running"
-            await self._end(run["id"], end, why, hint)
+            await self._end(run["id"], end, why, hint, left_behind=True)
             recovered.append(run["id"])
         await self._clear_away()
         return recovered
@@ -234,11 +234,15 @@ class Supervisor:
             end, why = "interrupted", f"the runner ended before the run did (status {status})"
         return await self._end(flight.order.run_id, end, why, hint)
 
-    async def _end(self, run_id: str, end: RunState, why: str | None, hint: str | None) -> RunState:
+    async def _end(
+        self, run_id: str, end: RunState, why: str | None, hint: str | None, *, left_behind: bool = False
+    ) -> RunState:
         now = self._now()
 
         async def end_and_prune(db: Connection) -> tuple[RunState, list[str]]:
-            final = await end_run(db, run_id, end, now=now, why=why, hint=hint)
+            # A run that its owner left ended when it was last heard of, and not when it was found.
+            ended_at = await last_heard(db, run_id) if left_behind else None
+            final = await end_run(db, run_id, end, now=now, why=why, hint=hint, ended_at=ended_at)
             return final, await prune(db, keep=self._config.keep_runs, now=now)
 
         final, folders = await self._writer.transact(end_and_prune)

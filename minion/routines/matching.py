@@ -61,7 +61,8 @@ class Choice:
 
     `chosen` is the offer that was taken, None when skills were named outright or nothing fits; `because` the
     words that spoke for it; `others` what else would fit, or comes nearest when nothing does, best first;
-    `unmet` the ways of telling people that were asked for and are not there; `name` a slug from the words.
+    `unmet` the ways of telling people that were asked for and are not there; `unused` the
+    words that mean something and chose nothing; `name` a slug from the words.
     """
 
     pipeline: tuple[str, ...]
@@ -69,6 +70,7 @@ class Choice:
     because: tuple[str, ...]
     others: tuple[Offer, ...]
     unmet: tuple[str, ...]
+    unused: tuple[str, ...]
     name: str
 
 
@@ -84,19 +86,26 @@ def choose(task: str, offers: Sequence[Offer], skills: Iterable[str]) -> Choice:
     known = set(skills)
     named = tuple(dict.fromkeys(word for word in words if "-" in word and word in known))
     if named and set(named) != {SEND}:
-        return Choice(named, None, named, (), unmet, name)
+        return Choice(named, None, named, (), unmet, _unused(words, named), name)
     scored = _scored(words, offers)
     fitting: list[tuple[Offer, tuple[str, ...]]]
     fitting = [(offer, (offer.name,)) for offer in offers if offer.is_template and offer.name in words]
     fitting += [(offer, because) for score, offer, because in scored if score >= _ENOUGH]
     if not fitting:
         near = tuple(offer for score, offer, _ in scored if score)[:_MOST_OTHERS]
-        return Choice((), None, (), near, unmet, name)
+        return Choice((), None, (), near, unmet, _unused(words, ()), name)
     chosen, because = fitting[0]
     others = tuple(offer for offer, _ in fitting if offer is not chosen)[:_MOST_OTHERS]
     work = tuple(skill for skill in chosen.pipeline if skill != SEND)
     sends = SEND in known and _asks_to_send(words)
-    return Choice((*work, SEND) if sends else work, chosen, because, others, unmet, name)
+    unused = _unused(words, because)
+    return Choice((*work, SEND) if sends else work, chosen, because, others, unmet, unused, name)
+
+
+def _unused(words: Sequence[str], because: Sequence[str]) -> tuple[str, ...]:
+    used = {part for phrase in because for part in phrase.split(" ")}
+    silent = used | _COMMON | _DELIVERING | _ELSEWHERE | _REFUSING | {"commit", "commits", "team", "report"}
+    return tuple(dict.fromkeys(word for word in words if word not in silent))
 
 
 def _scored(words: Sequence[str], offers: Sequence[Offer]) -> list[tuple[float, Offer, tuple[str, ...]]]:

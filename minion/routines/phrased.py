@@ -20,12 +20,14 @@ from minion.skills.inventory import KnownSkill, known_skills
 from minion.skills.loader import REPORT
 from server.contract.layout import as_yaml
 from server.contract.phrases import Reading, read_phrase
-from server.contract.refusals import BadDocument, Refusal
+from server.contract.refusals import BadDocument, BadUse, Refusal
 from server.contract.schedule import next_slots, parse_schedule
 
 SHOWN: Final = 3
 _MOST_TRIED: Final = 100
 # A line of a template's content that its skill reads as a setting, such as `folder: inbox`.
+# As the contract's `Slug`, which needs pydantic; the document check has the last word.
+_SLUG: Final = re.compile(r"(?=.{1,64}\Z)[a-z0-9]+(?:-[a-z0-9]+)*")
 _SETTING: Final = re.compile(r"^[a-z][a-z_-]*: \S.*$", re.MULTILINE)
 
 
@@ -80,6 +82,9 @@ def propose(
     It works on `repositories`, else the checkout around `folder`, else those the minion is set up with. Raises a
     `Refusal` for a repository that is none, and for skills that cannot be read.
     """
+    if name is not None and _SLUG.fullmatch(name) is None:
+        hint = "small letters, digits and single hyphens, such as team-commits"
+        raise BadUse("bad_name", f"{name[:80]!r} is no name for a routine.", hint=f"use {hint}")
     known = known_skills(home)
     ready = _templates()
     offers = [*_own(known), *(offer for offer, _ in ready)]
@@ -136,7 +141,8 @@ def _file_of(name: str, content: str, choice: Choice, reading: Reading, reposito
     said["repositories"] = list(repositories)
     # Repositories are said even when there are none: left out, they mean the folder it is added from.
     kept = {key: value for key, value in said.items() if value not in (None, []) or key == "repositories"}
-    return f"# {reading.words}{made_from}.\n{as_yaml(kept)}".encode()
+    # Its times stand below, and may change: a comment that said them would soon be wrong.
+    return f"# Made by minion schedule{made_from}.\n{as_yaml(kept)}".encode()
 
 
 def _cautions(
@@ -146,6 +152,9 @@ def _cautions(
         yield "No skill or template fits these words, so they become a prompt."
         if config.engine == "script":
             yield "The script engine has no model to answer a prompt: its runs will end `partial`."
+    if choice.pipeline and choice.unused:
+        where = f"minion skill show {choice.pipeline[0]}"
+        yield f"Chosen without {', '.join(choice.unused)}: what the skill can be told stands in `{where}`."
     for way in choice.unmet:
         yield f"Nothing here sends by {way}: `minion show NAME@last` has the result."
     if SEND in choice.pipeline and "slack_webhook" not in read_secrets(home.secrets_file):

@@ -5,6 +5,8 @@ One read-write connection (the writer's) per file, everyone else `mode=ro` (DESI
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from server.contract.refusals import NotFound, StoreUnreadable
+from server.contract.run import has_ended
 
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x4D494E31  # "MIN1"
@@ -169,6 +172,7 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_MS / 1000)
         connection.row_factory = sqlite3.Row
         _check_identity(connection, path, None)
+        _tell_the_abandoned(connection, path)
         yield connection
     except sqlite3.DatabaseError as error:
         raise _unreadable(path, str(error)) from error
@@ -185,6 +189,37 @@ def _missing(path: Path) -> StoreUnreadable:
     state = "empty" if path.exists() else "gone although runs were kept beside it"
     hint = f"put a backup back, or move {path.parent} aside to begin anew"
     return StoreUnreadable("store_missing", f"The run store {path} is {state}.", hint=hint)
+
+
+def _tell_the_abandoned(connection: sqlite3.Connection, path: Path) -> None:
+    """Teach a reader `state_now(state)` and `verdict_now(state, verdict)`: a run whose owner died runs no more.
+
+    Its row says `running` until the next owner of the home closes it.
+    """
+    abandoned = not _is_owned(path.with_name("lock"))
+
+    def state_now(state: str) -> str:
+        return "interrupted" if abandoned and not has_ended(state) else state  # type: ignore[arg-type]
+
+    def verdict_now(state: str, verdict: str) -> str:
+        return "unknown" if state_now(state) != state else verdict
+
+    connection.create_function("state_now", 1, state_now, deterministic=True)
+    connection.create_function("verdict_now", 2, verdict_now, deterministic=True)
+
+
+def _is_owned(lock: Path) -> bool:
+    """Whether the process that the home's lock names is there; also where there is no lock to tell."""
+    try:
+        said = json.loads(lock.read_bytes() or b"{}")
+        os.kill(said["pid"], 0)
+    except FileNotFoundError:
+        return True
+    except (KeyError, ProcessLookupError):
+        return False
+    except (OSError, ValueError, TypeError, OverflowError):
+        return True
+    return True
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path, minion_id: str | None) -> None:

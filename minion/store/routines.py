@@ -109,18 +109,42 @@ def find_routine(db: sqlite3.Connection, text: str) -> KeptRoutine:
         item for item in kept if text.startswith("trig_") and item.id.startswith(text)
     ]
     if len(found) > 1:
-        hint = "give more of the id, or the name: minion routine list"
+        hint = "give more of the id, or the name; `minion routine list` shows both"
         raise BadUse("ambiguous", f"Several routines begin with {text}.", hint=hint)
     if not found:
-        names = ", ".join(item.name for item in kept[:8])
-        hint = f"name one of: {names}" if names else "minion init, or minion routine add FILE"
+        hint = _others([item.name for item in kept], text)
         raise NotFound("no_such_routine", f"There is no routine {text}.", hint=hint)
     return found[0]
 
 
+def _others(names: list[str], text: str) -> str:
+    """What to say instead of a name that is not there: the nearest one, else which there are."""
+    from difflib import get_close_matches  # only who mistypes a name pays for it
+
+    if not names:
+        return "begin one with `minion routine new --list` or `minion routine add FILE`"
+    # A slip is also looked for in a name's parts: `evning` means evening-review.
+    parts = {part: name for name in reversed(names) for part in name.split("-")} | {name: name for name in names}
+    typed = text[:64].lower()
+    begun = [name for name in names if typed and name.startswith(typed)]
+    near = begun[:1] or [parts[part] for part in get_close_matches(typed, parts, n=1, cutoff=0.7)]
+    if near:
+        return f"did you mean {near[0]}? `minion routine list` shows them all"
+    left = len(names) - _NAMED
+    more = f" and {left} more, which `minion routine list` shows" if left > 0 else ""
+    return f"name one of: {', '.join(names[:_NAMED])}{more}"
+
+
+# So many names still make a hint that is read.
+_NAMED: Final = 8
+
+
 def last_run_of(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
     """The newest run of a routine: id, verdict, when it ended; None when it never ran."""
-    query = "SELECT id, verdict, created_at, ended_at FROM runs WHERE routine = ? ORDER BY ordinal DESC LIMIT 1"
+    query = (
+        "SELECT id, verdict_now(state, verdict) AS verdict, created_at, ended_at FROM runs"
+        " WHERE routine = ? ORDER BY ordinal DESC LIMIT 1"
+    )
     row = db.execute(query, (name,)).fetchone()
     return dict(row) if row is not None else None
 

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 
 async def end_run(
-    db: Connection, run_id: str, end: RunState, *, now: str, why: str | None = None, hint: str | None = None
-) -> RunState:
+    db: Connection, run_id: str, end: RunState, *, now: str, why: str | None = None, hint: str | None = None,
+    ended_at: str | None = None,
+) -> RunState:  # fmt: skip
     """End a run: derive its topology, conformance, delivery and verdict, seal its chains; the final state.
 
-    A `completed` or `failed` run whose rigid part was skipped, reordered or altered ends `violated`.
+    A `completed` or `failed` run whose rigid part was skipped, reordered or altered ends `violated`. `ended_at` is
+    when it ended, if that was before `now`.
     """
-    await close_what_is_open(db, run_id, now=now)
+    await close_what_is_open(db, run_id, now=ended_at or now)
     run = await _one(db, "SELECT * FROM runs WHERE id = ?", run_id)
     blocks = [CanonicalBlock(b["code"], b["kind"], tuple(b["steps"])) for b in json.loads(run["canonical"])]
     steps = [TakenStep(r["block"], r["code"], r["state"]) for r in await _steps(db, run_id)]
@@ -41,7 +43,7 @@ async def end_run(
         " WHERE id = ?",
         (
             *(truths.delivery, verdict_of(truths), canonical_json(list(taken)), fingerprint(taken)),
-            *(comparison.conformance, canonical_json(comparison.first_difference), why, hint, now),
+            *(comparison.conformance, canonical_json(comparison.first_difference), why, hint, ended_at or now),
             *(await _delivery_target(db, run_id), run_id),
         ),
     )
@@ -54,6 +56,12 @@ async def end_run(
     sealed = {"state": end, "outcome": outcome, "verdict": verdict_of(truths), **await chain_heads(db, run_id)}
     await append_home(db, "run", run_id, sealed)
     return end
+
+
+async def last_heard(db: Connection, run_id: str) -> str | None:
+    """When the last event of a run came; None when none did."""
+    rows = await _rows(db, "SELECT max(at) AS at FROM events WHERE run_id = ?", run_id)
+    return rows[0]["at"] if rows else None
 
 
 async def close_what_is_open(db: Connection, run_id: str, *, now: str) -> None:

@@ -15,6 +15,9 @@ from server.contract.run import has_ended
 from server.contract.topology import CanonicalBlock, canonical_sequence
 
 LISTED: Final = 20
+# The row as it was written, but for what it says of a run whose owner died (`local_db.read_only`).
+_NOW: Final = """state_now(state) AS state, verdict_now(state, verdict) AS verdict,
+    CASE WHEN state_now(state) <> state THEN 'the minion stopped while it was running' ELSE why END AS why, *"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,9 @@ def list_runs(
         wheres.append("(routine = ? OR routine_id = ?)")
         values += [routine, routine]
     if state is not None:
-        wheres.append("(state = ? OR verdict = ?)")
+        wheres.append("(state_now(state) = ? OR verdict_now(state, verdict) = ?)")
         values += [state, state]
-    query = f"SELECT * FROM runs WHERE {' AND '.join(wheres)} ORDER BY ordinal DESC LIMIT ?"  # noqa: S608
+    query = f"SELECT {_NOW} FROM runs WHERE {' AND '.join(wheres)} ORDER BY ordinal DESC LIMIT ?"  # noqa: S608
     names = ("id", "routine", "trigger", "state", "outcome", "delivery", "verdict", "summary", "engine",
              "fingerprint", "created_at", "started_at", "ended_at")  # fmt: skip
     return [{name: row[name] for name in names} for row in db.execute(query, (*values, limit)).fetchall()]
@@ -65,12 +68,15 @@ def find_run(db: sqlite3.Connection, text: str) -> str:
     if stone is not None:
         says = f"The run {text} was pruned to make room for newer ones; the log keeps its seal only."
         raise NotFound("pruned", says, hint="minion runs")
+    routine = db.execute("SELECT 1 FROM routines WHERE name = ? AND removed_at IS NULL", (name,)).fetchone()
+    if routine is not None:
+        raise NotFound("never_ran", f"The routine {name} has not run yet.", hint=f"minion run {name}")
     raise NotFound("no_such_run", f"There is no run {text}.", hint="minion runs")
 
 
 def whole_run(db: sqlite3.Connection, run_id: str) -> dict[str, Any]:
     """One run as `minion show --json` prints it (the fields of the contract's `RunReport`)."""
-    run = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+    run = db.execute(f"SELECT {_NOW} FROM runs WHERE id = ?", (run_id,)).fetchone()  # noqa: S608
     blocks = [CanonicalBlock(b["code"], b["kind"], tuple(b["steps"])) for b in json.loads(run["canonical"])]
     plain = ("id", "routine", "trigger", "state", "outcome", "delivery", "verdict", "summary", "details", "why",
              "hint", "fingerprint", "canonical_fingerprint", "conformance", "created_at", "started_at", "ended_at",

@@ -221,11 +221,14 @@ def admitted(routine: Routine) -> dict[str, Any]:
     return plain
 
 
-def check_schedules(routine: Routine, *, default_zone: str, now: datetime) -> list[Schedule]:
+def check_schedules(
+    routine: Routine, *, default_zone: str, now: datetime, past: bool = False
+) -> list[Schedule]:
     """The schedule of each trigger in the order of `admitted`, or `BadDocument` that names the field.
 
-    `default_zone` (IANA) is for triggers without a zone; `now` is aware UTC. Refused besides what
-    `parse_schedule` refuses: an instant given as a cron, and a cron given as an instant.
+    `default_zone` (IANA) is for triggers without a zone; `now` is aware UTC. With `past` an instant may have
+    passed, as for a routine that was admitted before it did. Refused besides what `parse_schedule` refuses: an
+    instant given as a cron, and a cron given as an instant.
     """
     if routine.timezone is not None:
         try:
@@ -238,7 +241,9 @@ def check_schedules(routine: Routine, *, default_zone: str, now: datetime) -> li
         expression = trigger.at if isinstance(trigger, OnceTrigger) else trigger.cron
         field = path if path == "cron_expression" else f"{path}.{'at' if once else 'cron'}"
         try:
-            schedule = parse_schedule(expression, trigger.timezone or default_zone, now=now)
+            zone = trigger.timezone or default_zone
+            over = past and once
+            schedule = restore_schedule(expression, zone) if over else parse_schedule(expression, zone, now=now)
         except BadDocument as refusal:
             field = f"{path}.timezone" if refusal.code == "unknown_zone" and trigger.timezone else field
             raise _naming(routine, field, refusal) from None

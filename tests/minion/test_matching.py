@@ -76,6 +76,12 @@ def test_a_way_of_telling_people_that_is_not_there_is_named() -> None:
     assert chosen("e-mail my commits to me and to Discord").unmet == ("e-mail", "discord")
 
 
+def test_words_that_mean_something_and_chose_nothing_are_named() -> None:
+    assert chosen("only Ana's commits in api/ to #random").unused == ("only", "ana", "api", "random")
+    assert chosen("my team's commits to Slack").unused == ()
+    assert chosen("a digest of the week").unused == ()
+
+
 def test_skills_named_outright_are_taken_in_their_order_and_nothing_else() -> None:
     choice = chosen(f"write-weekly-digest, then triage-folder and {SEND}, about my commits")
     assert (choice.pipeline, choice.chosen) == (("write-weekly-digest", "triage-folder", SEND), None)
