@@ -29,7 +29,7 @@ def test_a_run_whose_owner_was_killed_is_not_told_to_be_running_and_ends_when_it
     tmp_path: Path,
 ) -> None:
     home = make_home(tmp_path)
-    write_skill(home, "wait", "open('/dev/fd/2', 'w').write('here'); import time; time.sleep(600)")
+    write_skill(home, "wait", "import signal; signal.pause()")
     write_routine(home, "wait", "wait")
     write_skill(home, "say", "answer(text='x')")
     write_routine(home, "say", "say")
