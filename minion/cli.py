@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import importlib
+import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
+from minion.terminal import wants_styles
 from server.contract.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -57,13 +61,18 @@ EXAMPLES: Final = (
 _AFTERWORD: Final = {
     "Exit codes": (
         ("0", "ok or unchecked: what was asked is done"),
-        ("1", "failed, not delivered, or a log that is broken"),
+        ("1", "failed, not delivered, a broken log, or output with nowhere to go"),
         ("2", "bad use: a word, file or name that does not fit; nothing was changed"),
         ("3", "refused: well said, but not allowed here; nothing was changed"),
         ("4", "partial, unknown or stopped"),
         ("130", "broken off at a question"),
+        ("141", "whoever read the output went away, as `head` does"),
     ),
-    "Environment": (("MINION_HOME", "the home, when --home is not given"),),
+    "Environment": (
+        ("MINION_HOME", "the home, when --home is not given"),
+        ("NO_COLOR", "with any value, or TERM=dumb: no colours, no bold"),
+        ("VISUAL, EDITOR", "what `routine edit` opens a file with"),
+    ),
     "Read on": (
         ("minion COMMAND --help", "what a command does, its options and examples"),
         ("minion where", "where home, routines, runs, store and secrets lie"),
@@ -95,14 +104,13 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb; a hint that names a command names it as this program was called, `--home` included."""
+        """Run the verb; a hint that names commands names them as this program was called, `--home` included."""
         try:
             return super().invoke(ctx)
         except Refusal as refusal:
-            if refusal.hint.startswith("minion "):
-                from minion.commands.context import program
+            from minion.commands.context import as_called
 
-                refusal.hint = program(ctx) + refusal.hint.removeprefix("minion")
+            refusal.hint = as_called(ctx, refusal.hint)
             raise
         except click.UsageError as error:
             # The parser does not say whose option it was reading.
@@ -167,9 +175,60 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
-    """Run a click command; the exit code. One sentence and one hint on stderr for everything that is refused."""
+    """Run a click command; the exit code. One sentence and one hint on stderr for everything that is refused.
+
+    Output that cannot be written is told so too; a reader that went away is told nothing.
+    """
+    # click puts others in their place, and exits, when a reader went away.
+    streams = sys.stdout, sys.stderr
     try:
-        status: Any = command.main(arguments, prog_name=name, standalone_mode=False)
+        status = _status(command, name, arguments)
+        for stream in filter(None, streams):
+            stream.flush()
+        return status
+    except SystemExit:
+        trouble: OSError | None = None
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        trouble = error
+    sys.stdout, sys.stderr = streams
+    for stream in filter(None, streams):
+        _give_up(stream)
+    if trouble is None or trouble.errno == errno.EPIPE:
+        return _NO_READER
+    says = f"The output cannot be written ({trouble.strerror})."
+    with contextlib.suppress(OSError):
+        _say(name, says, "make room there, or send it elsewhere; all else that was asked for is done")
+    return 1
+
+
+# What a shell says of a program that wrote to a pipe without a reader: 128 and the number of SIGPIPE.
+_NO_READER: Final = 141
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether a stream of this program took nothing: click wrote to it, or it was emptied at the end."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code in (click.echo.__code__, run.__code__)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Let what a broken stream holds go nowhere, so that the interpreter does not complain on its way out."""
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # a stream that is no file has no descriptor
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def _status(command: click.Command, name: str, arguments: list[str] | None) -> int:
+    try:
+        status: Any = command.main(arguments, prog_name=name, standalone_mode=False, color=wants_styles())
         return status if isinstance(status, int) else 0
     except Refusal as refusal:
         _say(name, refusal.sentence, refusal.hint)
@@ -193,5 +252,6 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
 
 
 def _say(name: str, sentence: str, hint: str) -> None:
-    click.echo(f"{click.style(name + ':', bold=True)} {sentence}", err=True)
-    click.echo(f"{click.style('hint:', bold=True)} {hint}", err=True)
+    styles = wants_styles()
+    click.echo(f"{click.style(name + ':', bold=True)} {sentence}", err=True, color=styles)
+    click.echo(f"{click.style('hint:', bold=True)} {hint}", err=True, color=styles)

@@ -156,7 +156,7 @@ def load_config(home: Home) -> Config:
         raise Refused(
             "home_unreadable",
             f"{home.config_file} cannot be read ({error.strerror}).",
-            hint="mend its rights, or name another folder with --home",
+            hint=_other_home(home, "mend its rights"),
         ) from error
     if len(body) > _LARGEST_CONFIG:
         raise _wrong(home, f"it is over {_LARGEST_CONFIG // 1024} KiB")
@@ -251,7 +251,13 @@ def write_private(path: Path, text: str) -> None:
 def unwritable_home(home: Home, error: OSError) -> Refused:
     """The refusal for a home in which no folder or lock can be made."""
     says = f"The home {home.root} cannot be written ({error.strerror})."
-    return Refused("home_unwritable", says, hint="check its rights, or name another folder with --home")
+    return Refused("home_unwritable", says, hint=_other_home(home, "check its rights"))
+
+
+def _other_home(home: Home, mend: str) -> str:
+    if home.root.exists() and not home.root.is_dir():
+        return f"{home.root} is no folder: name one with --home"
+    return f"{mend}, or name another folder with --home"
 
 
 def unwritable(path: Path, error: OSError) -> Refused:
@@ -297,6 +303,11 @@ def _holder(fd: int) -> str:
         return "another process"
 
 
-def editors() -> tuple[str, ...]:
-    """The commands that may open a file for a person, the preferred one first: VISUAL, EDITOR, nano, vi."""
-    return tuple(filter(None, (os.environ.get("VISUAL"), os.environ.get("EDITOR"), "nano", "vi")))
+def editors() -> tuple[dict[str, str], tuple[str, ...]]:
+    """The commands that may open a file for a person: what VISUAL and EDITOR say, by variable, and common ones."""
+    return {name: os.environ[name] for name in ("VISUAL", "EDITOR") if os.environ.get(name)}, ("nano", "vi")
+
+
+def is_slug(text: str) -> bool:
+    """Whether `text` can be a name: small letters, digits and hyphens, and so no path."""
+    return _NAME.fullmatch(text) is not None

@@ -49,12 +49,16 @@ def read_secrets(path: Path) -> dict[str, str]:
         )
     short = next((name for name, value in data.items() if len(value) < SHORTEST_SECRET), None)
     if short is not None:
-        raise BadDocument(
-            "secrets_short",
-            f"The secret {short[:60]!r} in {path} is shorter than {SHORTEST_SECRET} characters.",
-            hint="give a longer one: one that short cannot be kept out of logs",
-        )
+        raise _too_short(path, short)
     return data
+
+
+def _too_short(path: Path, name: str) -> BadDocument:
+    return BadDocument(
+        "secrets_short",
+        f"The secret {name[:60]!r} in {path} is shorter than {SHORTEST_SECRET} characters.",
+        hint="give a longer one: one that short cannot be kept out of logs",
+    )
 
 
 def _is_text(value: object) -> bool:
@@ -68,15 +72,11 @@ def _is_text(value: object) -> bool:
 def keep_secret(path: Path, name: str, value: str) -> None:
     """Keep a secret under a name; the file's other secrets stay. The file has mode 0600.
 
-    Raises what `read_secrets` raises, and `Refused` when the secret is too short, the file would become too
-    large, or the disk refuses; the file is then as it was. Only the home's owner may call this.
+    Raises what `read_secrets` raises, also for this secret, and `Refused` when the file would become too large,
+    or the disk refuses; the file is then as it was. Only the home's owner may call this.
     """
     if len(value) < SHORTEST_SECRET:
-        raise Refused(
-            "secret_short",
-            f"The secret {name} is shorter than {SHORTEST_SECRET} characters.",
-            hint="give a longer one: one that short cannot be kept out of logs",
-        )
+        raise _too_short(path, name)
     _write(path, {**read_secrets(path), name: value})
 
 

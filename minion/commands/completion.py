@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -23,6 +24,7 @@ _NEWEST: Final = 20
 _ALL: Final = 100_000
 # The shell puts a candidate onto the line as it is: a folder's name that means something to it is left out.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
+_PLAIN_INPUT: Final = re.compile(r"@[A-Za-z0-9._/-]+")
 
 _BASH: Final = """\
 # Completion of `minion` for bash 3.2 and newer. For this shell only: eval "$(minion completion bash)"
@@ -141,18 +143,26 @@ def candidates(
 
     A home or store that cannot be read has no candidates, and a line that makes no sense has none.
     """
-    from click.shell_completion import ShellComplete
+    from click.shell_completion import CompletionItem, ShellComplete
 
     asked = ShellComplete(root, {}, "minion", "")
     try:
         found = asked.get_completions(list(arguments), incomplete)
     except (Refusal, click.ClickException, OSError, ValueError):
         return []
+    if not found and _takes_files(arguments) and not incomplete.startswith("-"):
+        return [CompletionItem(incomplete, type="file")]
     option, equals, _ = incomplete.partition("=")
     if joined and equals and option.startswith("-"):
         for item in found:
             item.value = f"{option}={item.value}" if item.type == "plain" else item.value
     return found
+
+
+def _takes_files(arguments: list[str]) -> bool:
+    """Whether these arguments are of `import`, which takes files: the shell itself knows those."""
+    verb = arguments[2:] if arguments[:1] == ["--home"] else arguments
+    return verb[:1] == ["import"]
 
 
 def words_of_line(line: str) -> list[str]:
@@ -168,11 +178,15 @@ _CURSOR: Final = "\x1f"
 
 
 def _cut(line: str, incomplete: str, breaks: str) -> str:
-    """What bash keeps of a word: it replaces only what stands behind the last of its word breaks."""
-    if not incomplete or not line.endswith(incomplete):
+    """What bash keeps of a word: it replaces only what stands behind the last of its word breaks.
+
+    Where that is `@`, the sign itself is replaced too: readline has it begin the name of a host.
+    """
+    before = line.removesuffix(incomplete)
+    if not incomplete or before == line or before.endswith(("'", '"')):
         return ""  # the word is quoted: bash takes it whole
     last = max((incomplete.rfind(sign) for sign in breaks if not sign.isspace() and sign not in "\"'"), default=-1)
-    return incomplete[: last + 1]
+    return incomplete[: last if incomplete[last : last + 1] == "@" else last + 1]
 
 
 def _completer(look: Callable[[Home, str], Iterable[tuple[str, str]]]) -> Completer:
@@ -238,6 +252,19 @@ def _states(home: Home, incomplete: str) -> Found:  # noqa: ARG001
     from minion.commands.presentation import STATES
 
     return [(state, "") for state in STATES]
+
+
+def complete_input(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The files that an `@` with the beginning of a path may become."""
+    from click.shell_completion import CompletionItem
+
+    if not incomplete.startswith("@"):
+        return []
+    folder, slash, begun = incomplete[1:].rpartition("/")
+    place = Path(folder + slash or ".").expanduser()
+    found = sorted(entry.name for entry in place.iterdir() if entry.name.startswith(begun) and entry.is_file())
+    files = [f"@{folder}{slash}{name}" for name in found if begun or name[0] != "."]
+    return [CompletionItem(file) for file in files if _PLAIN_INPUT.fullmatch(file)]
 
 
 complete_routine: Final = _completer(_routines)

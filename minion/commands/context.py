@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -41,11 +42,23 @@ def program(ctx: click.Context) -> str:
     return f"{shlex.quote(called)} --home {shlex.quote(said)}" if said else shlex.quote(called)
 
 
+def as_called(ctx: click.Context, hint: str) -> str:
+    """A hint in which every `minion VERB` stands as this program was called, ready to be typed again."""
+    root = ctx.find_root().command
+    verbs = root.list_commands(ctx) if isinstance(root, click.Group) else []
+    command = rf"(?<![\w./~-])minion (?=(?:{'|'.join(map(re.escape, verbs))})(?![\w-]))"
+    called = program(ctx)
+    return re.sub(command, lambda _: f"{called} ", hint) if verbs else hint
+
+
 def shown_path(path: str | Path) -> str:
-    """A path relative to the current folder where that is shorter."""
+    """A path as `./…` below the current folder where that is shorter; what is no path stays as it is."""
     text = str(path)
+    if not Path(text).is_absolute():
+        return text
     relative = os.path.relpath(text)
-    return relative if len(relative) < len(text) and not relative.startswith("..") else text
+    shown = relative if relative == "." else f"./{relative}"
+    return shown if len(shown) < len(text) and not relative.startswith("..") else text
 
 
 def owning(work: Coroutine[Any, Any, Any]) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:  # what the doctor runs is loaded when it runs
     from minion.doctor.finding import Finding
 
 _WIDEST_STATE: Final = len("problem")
+# A column that is narrower makes more lines than it saves.
+_NARROWEST: Final = 20
 # This program as a command of its own in a shell line.
 _OWN_NAME: Final = re.compile(r"(?:^|(?<=&& ))minion(?= )")
 
@@ -26,8 +31,9 @@ def command(ctx: click.Context, as_json: bool) -> int:
     """Run each thing that a minion needs, and say how to mend what does not work.
 
     Nothing is judged by its looks: a repository is cloned, a command runs in the sandbox, each engine does a piece
-    of work, 1 MiB goes to the disk, a database is written and read back, every routine file is admitted, the log's
-    chains are followed. Whatever is not well comes with one command that mends it.
+    of work, 1 MiB goes to the disk, a database is written and read back, every routine file is admitted and git
+    asks its repositories on this machine (remote ones are not tried), the log's chains are followed. Whatever is
+    not well comes with one command that mends it.
 
     A warning is something that works, but not as it should; a problem keeps routines from running, or their record
     from being believed. Nothing in the home is changed, and a home in use is examined all the same. Without a home
@@ -52,11 +58,20 @@ def command(ctx: click.Context, as_json: bool) -> int:
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         state = mark(finding.state) + " " * (_WIDEST_STATE - len(finding.state))
-        click.echo(f"{state}  {finding.name:<{width}}  {finding.says}")
-        if finding.fix is not None:
-            click.echo(f"{' ' * (_WIDEST_STATE + 6 + width)}{click.style('fix:', bold=True)} {_fix(ctx, finding)}")
+        margin = " " * (_WIDEST_STATE + 6 + width)
+        click.echo(f"{state}  {finding.name:<{width}}  {_wrapped(finding.says, margin)}")
+        if finding.fix is not None:  # never broken: it is copied
+            click.echo(f"{margin}{click.style('fix:', bold=True)} {_fix(ctx, finding)}")
     click.echo(_conclusion(findings))
     return 0 if sound else 1
+
+
+def _wrapped(says: str, margin: str) -> str:
+    """A sentence on as many lines as a terminal needs for it, each but the first behind the margin."""
+    room = shutil.get_terminal_size().columns - len(margin)
+    if not sys.stdout.isatty() or room < _NARROWEST:
+        return says
+    return f"\n{margin}".join(textwrap.wrap(says, room, break_long_words=False, break_on_hyphens=False))
 
 
 def _fix(ctx: click.Context, finding: Finding) -> str | None:

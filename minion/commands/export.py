@@ -106,7 +106,7 @@ def _read(item: KeptRoutine) -> bytes:
         return Path(item.source).read_bytes()
     except OSError as error:
         says = f"The file of {item.name} cannot be read ({error.strerror})."
-        hint = f"put {item.source} back, or take it out: minion routine remove {item.name}"
+        hint = f"put {item.source} back, or take it out with `minion routine remove {item.name}`"
         raise NotFound("no_file", says, hint=hint) from error
 
 

@@ -9,7 +9,14 @@ import click
 
 from minion.commands.context import home_of, print_json, program, shown_path, warn
 from minion.config import Config, Home, load_config, machine_zone
-from minion.setup.first_routine import FIRST_ROUTINE, checked_name, first_file, machine_name, put_first_routine
+from minion.setup.first_routine import (
+    FIRST_ROUTINE,
+    checked_name,
+    first_file,
+    machine_name,
+    next_commands,
+    put_first_routine,
+)
 
 
 @click.command("init")
@@ -19,8 +26,9 @@ from minion.setup.first_routine import FIRST_ROUTINE, checked_name, first_file, 
 def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
     """Make this machine a minion.
 
-    Writes the home, and the routine `morning-report` for the git checkout around the current folder, with its
-    schedule paused. A home that was initialised before is left as it is.
+    Writes the home, and the routine `morning-report` for the git checkout around the current folder. Its schedule
+    is paused: `minion schedule resume morning-report` starts it. A home that was initialised before is left as
+    it is.
 
     The home is --home, else MINION_HOME, else the platform's data folder. Only you can read it.
 
@@ -43,9 +51,11 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
         return
     repositories = json.loads(first_file(home).read_bytes())["repositories"]
     click.echo(f"{click.style(config.name, bold=True)} is ready in {shown_path(home.root)}.")
-    click.echo(f"  routine     {FIRST_ROUTINE['name']}, weekdays at 9:00 ({config.timezone}), paused")
+    when = f"weekdays at 9:00 ({config.timezone}), paused until you start it"
+    click.echo(f"  routine     {FIRST_ROUTINE['name']}, {when}")
     click.echo(f"  repository  {', '.join(repositories) or 'none: this folder is in no git checkout'}")
-    click.echo(f"  try         {program(ctx)} run {FIRST_ROUTINE['name']}")
+    for label, line in zip(("try", "start"), next_commands(home, program(ctx)), strict=False):
+        click.echo(f"  {label:<11} {line}")
 
 
 async def _begin(home: Home, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, get_args
@@ -93,7 +94,7 @@ def _ended(item: Mapping[str, Any]) -> str:
     time = took(item["started_at"], item["ended_at"])
     state = mark(item["state"]) + " " * max(0, 13 - len(item["state"]))
     why = f"  {item['why']}" if item.get("why") else ""
-    return f"{state} {time:>8}{_clip(why, 120)}".rstrip()
+    return f"{state} {time:>8}{clip(why, 120)}".rstrip()
 
 
 def headline(run: Mapping[str, Any]) -> str:
@@ -108,7 +109,7 @@ def facts(run: Mapping[str, Any], *, verbose: bool = False) -> list[str]:
     meaning = MEANINGS.get(run["verdict"], "")
     lines = [f"verdict    {mark(run['verdict'])}{'  ' + meaning if meaning else ''}"]
     if run["why"]:
-        lines.append(f"why        {_clip(run['why'], 400)}")
+        lines.append(f"why        {clip(run['why'], 400)}")
     for check in run["checks"]:
         lines.append(f"check      {mark(check['state'])}  {check['kind']} {check['expected']}: {check['detail']}")
     for effect in run["effects"]:
@@ -147,20 +148,65 @@ def _sandbox(word: str | None) -> str:
     return "no session opened" if word is None else f"sandboxed by {word}"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell; cells may carry styles."""
-    widths = [
-        max(len(click.unstyle(row[column])) for row in (header, *rows)) for column in range(len(header))
-    ]
+# What a person types again, or reads as a whole; a column of any other name may be cut.
+_WHOLE: Final = frozenset(
+    {"run", "id", "routine", "skill", "template", "verdict", "started", "took", "last run", "due next"}
+    | {"runs", "time", "turns", "tokens", "dollars"}
+)
+_NARROWEST_COLUMN: Final = 8
+# Below this no table fits: its lines are left to the terminal.
+_NARROWEST_TERMINAL: Final = 40
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, margin: int = 0) -> list[str]:
+    """Columns as wide as their widest cell; cells may carry styles.
+
+    On a terminal the lines fit its width, less `margin` columns: texts are cut with `…`, and what still has no
+    room is left out, columns of ids only where a name says the same. A file or pipe gets all of it.
+    """
+    shown = list(range(len(header)))
+    widths = [max(len(click.unstyle(row[column])) for row in (header, *rows)) for column in shown]
+    room = shutil.get_terminal_size().columns - margin
+    if sys.stdout is not None and sys.stdout.isatty() and room >= _NARROWEST_TERMINAL:
+        shown, widths = _fitted(header, widths, room)
     lines = []
     for number, row in enumerate((header, *rows)):
-        cells = [cell + " " * (width - len(click.unstyle(cell))) for cell, width in zip(row, widths, strict=True)]
+        cells = [_cell(row[column], widths[column]) for column in shown]
         line = "  ".join(cells).rstrip()
         lines.append(click.style(line, dim=True) if number == 0 else line)
     return lines
 
 
-def _clip(text: str, most: int) -> str:
+def _fitted(header: Sequence[str], widths: Sequence[int], room: int) -> tuple[list[int], list[int]]:
+    """The columns that have room, and how wide each may be."""
+    shown, whole, widths = list(range(len(header))), widths, list(widths)
+
+    def missing() -> int:
+        return sum(widths[column] for column in shown) + 2 * (len(shown) - 1) - room
+
+    if missing() > 0 and "id" in header[1:]:
+        shown.remove(header.index("id"))  # the name in front is as good
+    while missing() > 0:
+        free = [column for column in shown if header[column] not in _WHOLE]
+        widest = max(free, default=0, key=widths.__getitem__)
+        if free and widths[widest] > _NARROWEST_COLUMN:
+            widths[widest] -= 1
+            continue
+        others = free or [column for column in shown[1:] if header[column] != "run"]
+        if not others:
+            break
+        shown.remove(others[-1])
+        widths = list(whole)
+    return shown, widths
+
+
+def _cell(text: str, width: int) -> str:
+    plain_ = click.unstyle(text)
+    return clip(plain_, width) if len(plain_) > width else text + " " * (width - len(plain_))
+
+
+def clip(text: str, most: int) -> str:
+    """A text as one line of at most so many characters; `…` stands for what is left out."""
     line = " ".join(text.split(" ")).replace("\n", " ")
     return line if len(line) <= most else line[: most - 1] + "…"
 

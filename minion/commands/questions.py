@@ -93,7 +93,7 @@ class Questions:
         return BadUse(
             "no_answer",
             "The answers ended before the last question; nothing was changed.",
-            hint="minion setup --help names the flag of each answer",
+            hint="give each answer by its flag; `minion setup --help` names them",
         )
 
 

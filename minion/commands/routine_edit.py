@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,10 @@ import click
 
 from minion.commands.added import print_added
 from minion.commands.completion import complete_routine
-from minion.commands.context import home_of, owning, shown_path, warn
-from minion.config import editors, load_config, unwritable
+from minion.commands.context import as_called, home_of, owning, shown_path, warn
+from minion.commands.presentation import plain
+from minion.config import editors, is_slug, load_config, unwritable
+from minion.routines.files import routine_files
 from minion.store.local_db import read_only
 from minion.store.routines import find_routine
 from server.contract.refusals import NotFound, Refusal, Refused
@@ -27,31 +30,73 @@ if TYPE_CHECKING:
 
 @click.command("edit")
 @click.argument("routine", metavar="NAME", shell_complete=complete_routine)
+@click.option("--discard", is_flag=True, help="Throw away the draft that was kept, and edit nothing.")
 @click.pass_context
-def edit(ctx: click.Context, routine: str) -> None:
+def edit(ctx: click.Context, routine: str, discard: bool) -> None:
     """Change a routine's file in your editor.
 
     The editor is what VISUAL or EDITOR names, else nano or vi. You edit a draft: the routine stays as it is
     until the draft passes every check. A draft that does not pass can be edited again, and is kept for the next
-    `routine edit` otherwise. The name stays: another name is another routine.
+    `routine edit` otherwise; --discard throws it away. The name stays: another name is another routine. A file
+    in the home that was never taken in, because it does not pass, can be mended so too.
 
     \b
     Examples:
       minion routine edit morning-report
+      minion routine edit morning-report --discard
     """
     home = home_of(ctx)
     load_config(home)
-    with read_only(home.store) as db:
-        kept = find_routine(db, routine)
-    file = Path(kept.source)
-    begun = _read(file)
-    draft = file.with_name(f".{kept.name}.draft{file.suffix}")
+    file = _file_of(home, routine)
+    draft = file.with_name(f".{file.stem}.draft{file.suffix}")
+    if discard:
+        _discard(draft, file.stem)
+        return
+    sitting = _Sitting(ctx, home, file.stem, draft, _read(file))
+    editor = _editor(file)
     if draft.exists():
         later = "; the routine itself was changed after it" if file.stat().st_mtime > draft.stat().st_mtime else ""
-        warn(f"Going on with the draft of last time, {shown_path(draft)}{later}.")
+        away = as_called(ctx, f"`minion routine edit {file.stem} --discard`")
+        warn(f"Going on with the draft of last time, {shown_path(draft)}{later}; {away} throws it away.")
     else:
-        _begin(draft, begun)
-    _edit_until_good(ctx, home, kept.name, draft, begun)
+        _begin(draft, sitting.begun)
+    _edit_until_good(sitting, editor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sitting:
+    """One editing: of which routine, on which draft, and what its file held (`begun`)."""
+
+    ctx: click.Context
+    home: Home
+    name: str
+    draft: Path
+    begun: bytes
+
+    @property
+    def kept(self) -> str:
+        """Where the work is, for a hint: nothing that was typed is lost."""
+        return f"your draft is kept: {self.draft}; `minion routine edit {self.name} --discard` throws it away"
+
+
+def _file_of(home: Home, routine: str) -> Path:
+    """The routine's file: the one of that name in the home, admitted or not, else what the store says."""
+    files = routine_files(home, routine) if is_slug(routine) else []
+    if files:
+        return files[0]
+    with read_only(home.store) as db:
+        return Path(find_routine(db, routine).source)
+
+
+def _discard(draft: Path, name: str) -> None:
+    try:
+        draft.unlink()
+    except FileNotFoundError:
+        click.echo(f"There is no draft of {name}.")
+    except OSError as error:
+        raise unwritable(draft, error) from error
+    else:
+        click.echo(f"The draft of {name} is thrown away; the routine is as it was.")
 
 
 def _begin(draft: Path, body: bytes) -> None:
@@ -63,46 +108,86 @@ def _begin(draft: Path, body: bytes) -> None:
         raise unwritable(draft, error) from error
 
 
-def _edit_until_good(ctx: click.Context, home: Home, name: str, draft: Path, begun: bytes) -> None:
+def _edit_until_good(sitting: _Sitting, editor: list[str]) -> None:
+    draft = sitting.draft
     while True:
-        _open_editor(draft, begun)
-        if _read(draft) == begun:
+        _open_editor(sitting, editor)
+        if _read(draft) == sitting.begun:
             draft.unlink()
             click.echo("Nothing was changed.")
             return
         try:
-            added = owning(_keep(home, name, draft, begun))
+            added = owning(_keep(sitting))
         except Refusal as refusal:
-            if not (sys.stdin.isatty() and sys.stdout.isatty()):
-                raise _with_draft(refusal, draft) from None
-            click.echo(f"{refusal.sentence}\nhint: {refusal.hint}", err=True)
+            said = _with_draft(refusal, sitting)
+            if not _at_terminal():
+                raise said from None
+            click.echo(f"{refusal.sentence}\nhint: {as_called(sitting.ctx, _hint(refusal, sitting))}", err=True)
             if not click.confirm("Edit it again?", default=True, err=True):
-                raise _with_draft(refusal, draft) from None
+                raise said from None
         else:
             draft.unlink(missing_ok=True)
-            print_added(ctx, added)
+            print_added(sitting.ctx, added)
             return
 
 
-def _with_draft(refusal: Refusal, draft: Path) -> Refusal:
-    """The same refusal, whose hint also says where the work is: nothing that was typed is lost."""
-    return type(refusal)(refusal.code, refusal.sentence, hint=f"{refusal.hint} (your draft is kept: {draft})")
+def _hint(refusal: Refusal, sitting: _Sitting) -> str:
+    if refusal.code == "routine_name":
+        other = "another name is another routine, which `minion routine add FILE` adds"
+        return f"put `name: {sitting.name}` back, the name stays: {other}"
+    return refusal.hint
 
 
-def _open_editor(draft: Path, begun: bytes) -> None:
-    """Have the draft edited, and wait. Raises `Refused` without an editor, and when it did not end well."""
-    wanted = next((words for words in map(_words, editors()) if words and shutil.which(words[0])), None)
-    if wanted is None:
-        draft.unlink()
-        raise Refused("no_editor", "No editor was found.", hint="export EDITOR=nano, or the one you like")
-    ended = subprocess.run([*wanted, os.fspath(draft)], check=False)
-    if ended.returncode == 0:
+def _with_draft(refusal: Refusal, sitting: _Sitting) -> Refusal:
+    """The same refusal, whose hint also says where the work is."""
+    hint = f"{_hint(refusal, sitting)} ({sitting.kept})"
+    return type(refusal)(refusal.code, refusal.sentence, hint=hint)
+
+
+def _at_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _editor(file: Path) -> list[str]:
+    """The editor's command: what VISUAL or EDITOR says, else one that is here, which needs a terminal.
+
+    Raises `Refused` when there is none, and without a terminal.
+    """
+    said, others = editors()
+    for variable, command in said.items():
+        words = _words(command)
+        if words and shutil.which(words[0]):
+            return words
+        warn(f"{variable} names an editor that is not here: {plain(command)}")
+    here = next((other for other in others if shutil.which(other)), None)
+    otherwise = f"edit {file}, then `minion routine add {shlex.quote(str(file))} --replace`"
+    variable = next(iter(said), "EDITOR")
+    if here is None:
+        hint = f"name one with `export {variable}=PROGRAM`; or {otherwise}"
+        raise Refused("no_editor", "No editor was found.", hint=hint)
+    if not _at_terminal():
+        hint = f"name an editor that needs none with `export {variable}=PROGRAM`; or {otherwise}"
+        raise Refused("no_terminal", f"There is no terminal to open {here} on.", hint=hint)
+    return [here]
+
+
+def _open_editor(sitting: _Sitting, editor: list[str]) -> None:
+    """Have the draft edited, and wait. Raises `Refused` when that did not end well."""
+    draft = sitting.draft
+    try:
+        status = subprocess.run([*editor, os.fspath(draft)], check=False).returncode
+        ended = f"ended with {status}" if status >= 0 else f"was ended by signal {-status}"
+    except OSError as error:  # found, and no program for this machine
+        status, ended = 1, f"cannot be started ({error.strerror})"
+    if status == 0:
         return
-    hint = f"your draft is kept: {draft}"
-    if _read(draft) == begun:
+    hint = sitting.kept
+    if _read(draft) == sitting.begun:
         draft.unlink()
-        hint = "name one that works: export EDITOR=nano"
-    says = f"The editor {wanted[0]} ended with {ended.returncode}; the routine is as it was."
+        said, others = editors()
+        here = next((other for other in others if other != editor[0] and shutil.which(other)), "PROGRAM")
+        hint = f"name another editor with `export {next(iter(said), 'EDITOR')}={here}`"
+    says = f"The editor {editor[0]} {ended}; the routine is as it was."
     raise Refused("editor_failed", says, hint=hint)
 
 
@@ -122,9 +207,10 @@ def _read(path: Path) -> bytes:
         raise NotFound("no_file", says, hint="minion routine list") from error
 
 
-async def _keep(home: Home, name: str, draft: Path, begun: bytes) -> Added:
+async def _keep(sitting: _Sitting) -> Added:
     from minion.app import opened
     from minion.clock import utc_now
 
-    async with opened(home, f"minion routine edit {name}", clock=utc_now, alert=warn) as minion:
-        return await minion.edit_routine(name, draft, begun=begun, folder=Path.cwd())
+    name, command = sitting.name, f"minion routine edit {sitting.name}"
+    async with opened(sitting.home, command, clock=utc_now, alert=warn) as minion:
+        return await minion.edit_routine(name, sitting.draft, begun=sitting.begun, folder=Path.cwd())

@@ -13,13 +13,14 @@ import click
 
 from minion.app import Minion, opened
 from minion.clock import utc_now
-from minion.commands.completion import complete_routine
-from minion.commands.context import home_of, print_json, program, shown_path, warn
+from minion.commands.completion import complete_input, complete_routine
+from minion.commands.context import as_called, home_of, print_json, program, warn
 from minion.commands.presentation import facts, headline, mark, report_text, rule, tree
 from minion.config import Home
 from minion.daemon.triggers import Trigger
 from minion.store.local_db import read_only
 from minion.store.run_history import results_of, whole_run
+from minion.terminal import can_rewrite, wants_styles
 from minion.wire import Event
 from server.contract.digest import new_id
 from server.contract.refusals import BadUse
@@ -32,7 +33,13 @@ _LONGEST_CHARACTER: Final = 4  # bytes, in UTF-8
 @click.command("run")
 @click.argument("routine", metavar="NAME", shell_complete=complete_routine)
 @click.option("--engine", metavar="E", help="How to execute it, instead of what the routine says: script.")
-@click.option("--input", "text", metavar="TEXT|@FILE", help="Text for this run; its skills take it as untrusted.")
+@click.option(
+    "--input",
+    "text",
+    metavar="TEXT|@FILE",
+    shell_complete=complete_input,
+    help="Text for this run; its skills take it as untrusted.",
+)
 @click.option("--repo", metavar="PATH|URL", help="The repository to work on this once.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as one JSON document.")
 @click.pass_context
@@ -65,7 +72,7 @@ def command(
     if as_json:
         print_json(run)
     else:
-        _print(run, results, home, program(ctx))
+        _print(run, results, ctx)
     return EXIT_CODES[run["verdict"]]
 
 
@@ -120,27 +127,35 @@ async def _perform(home: Home, name: str, *, engine: str | None, given: str | No
 async def _until_done(minion: Minion, run_id: str, running: Any) -> None:
     """Wait for the run; SIGINT and SIGTERM stop it in good order instead of leaving it behind."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, minion.supervisor.cancel, run_id, "stopped from the terminal")
+    for number, why in _STOPPED.items():
+        loop.add_signal_handler(number, minion.supervisor.cancel, run_id, why)
     try:
         await running
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOPPED:
             loop.remove_signal_handler(number)
+
+
+# What is said of a run that such a signal stopped.
+_STOPPED: Final = {
+    signal.SIGINT: "stopped from the terminal",
+    signal.SIGTERM: "ended by a signal (SIGTERM)",
+}
 
 
 class Progress:
     """One line that tells what is under way, on a terminal only, wiped at the end."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        self._live = sys.stderr.isatty() and can_rewrite()
+        self._plain = wants_styles() is False
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live:
-            click.echo("\r\x1b[2K", nl=False, err=True)
+            self._show("")
 
     def take(self, run_id: str, event: Event) -> None:  # noqa: ARG002 - the supervisor's signature
         """Show the block or step that began."""
@@ -148,7 +163,12 @@ class Progress:
             return
         words = _words_of(event.type, event.block, event.data)
         if words:
-            click.echo(f"\r\x1b[2K  {mark('running')}  {words}", nl=False, err=True)
+            self._show(f"  {mark('running')}  {words}")
+
+    def _show(self, line: str) -> None:
+        # To wipe a line is no style: it is said where styles are off too.
+        said = click.unstyle(line) if self._plain else line
+        click.echo(f"\r\x1b[2K{said}", nl=False, err=True, color=True)
 
 
 def _words_of(type_: str, block: str | None, data: Mapping[str, Any]) -> str:
@@ -161,21 +181,22 @@ def _words_of(type_: str, block: str | None, data: Mapping[str, Any]) -> str:
     return ""
 
 
-def _print(run: Mapping[str, Any], results: list[dict[str, Any]], home: Home, program_: str) -> None:
+def _print(run: Mapping[str, Any], results: list[dict[str, Any]], ctx: click.Context) -> None:
     report = report_text(results)
     if report:
         click.echo("\n".join([rule("report"), "", *report, ""]))
     click.echo("\n".join([rule("what ran"), "", *tree(run), ""]))
     click.echo("\n".join([rule("what came of it"), "", headline(run), run["summary"] or "", "", *facts(run), ""]))
-    click.echo("\n".join([rule("next"), "", *_next(run, home, program_)]))
+    hint = [f"{click.style('hint:', bold=True)} {as_called(ctx, run['hint'])}", ""] if run["hint"] else []
+    click.echo("\n".join([rule("next"), "", *hint, *next_commands(run, program(ctx))]))
 
 
-def _next(run: Mapping[str, Any], home: Home, program_: str) -> list[str]:
+def next_commands(run: Mapping[str, Any], program_: str) -> list[str]:
+    """What somebody may want to type after this run, the likeliest first; each line is a command."""
     lines = [f"{program_} show {run['routine']}@last -v", f"{program_} runs"]
-    waiting = next((e for e in run["effects"] if e["kind"] == "message" and e["state"] == "accepted"), None)
-    if waiting is not None and "webhook" not in (waiting["destination"] or ""):
-        secrets = shown_path(home.secrets_file)
-        lines.append(f'to post it: write {{"{waiting["target"]}_webhook": "https://…"}} into {secrets}, mode 600')
-    if run["hint"]:
-        lines.insert(0, run["hint"])
+    if run["verdict"] in ("failed", "partial"):
+        lines.insert(0, f"{program_} logs {run['routine']}@last")
+    messages = [effect for effect in run["effects"] if effect["kind"] == "message"]
+    if any(e["state"] == "accepted" and "webhook" not in (e["destination"] or "") for e in messages):
+        lines.append(f"{program_} setup --reports slack")
     return lines

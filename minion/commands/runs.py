@@ -6,7 +6,7 @@ import click
 
 from minion.commands.completion import complete_routine, complete_state
 from minion.commands.context import home_of, print_json
-from minion.commands.presentation import STATES, local_time, mark, table, took
+from minion.commands.presentation import STATES, clip, local_time, mark, table, took
 from minion.config import load_config
 from minion.store.local_db import read_only
 from minion.store.run_history import LISTED, list_runs
@@ -56,7 +56,8 @@ def command(ctx: click.Context, routine: str | None, state: str | None, limit: i
     rows = [
         [
             mark(run["verdict"]), run["routine"], local_time(run["started_at"] or run["created_at"]),
-            took(run["started_at"], run["ended_at"]), run["id"], " ".join((run["summary"] or "").split())[:60],
+            took(run["started_at"], run["ended_at"]), run["id"],
+            clip(" ".join((run["summary"] or "").split()), 60),
         ]
         for run in runs
     ]  # fmt: skip

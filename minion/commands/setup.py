@@ -77,8 +77,10 @@ def command(ctx: click.Context, /, as_json: bool, yes: bool, **flags: Any) -> No
     secrets and its routines, and only what is answered differently is changed.
 
     Answers are tried: git asks each new repository, Slack gets a test message, the alert command is run once
-    with one JSON document on its stdin (10 s, no shell). A message that did not arrive: exit code 1, reports
-    stay where they were, all other answers are kept.
+    with one JSON document on its stdin (10 s, no shell). With flags, an answer that is refused (Slack does not
+    take the message, git reads no such repository) ends it with nothing changed; at a terminal it is asked
+    again. A message that Slack took and that did not arrive: exit code 1, reports stay where they were, all
+    other answers are kept.
 
     Slack's incoming webhook is a secret: it is read from a file, from stdin or at a hidden prompt, never from
     an argument, and is kept in the home's secrets.json, which only you can read.

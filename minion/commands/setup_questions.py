@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minion.commands.context import shown_path
-from minion.commands.presentation import table
 from minion.commands.questions import Questions, one_of, words_of
 from minion.config import Home
 from minion.engines.registry import AVAILABLE, ENGINES
@@ -90,7 +89,7 @@ class Sitting:
 
         default = shlex.join(now) or "none"
         said = shlex.join(self.said.repo) if self.said.repo else None
-        words = "3/6  repositories it works on, paths or addresses"
+        words = "3/6  repositories it works on, paths or addresses with blanks between them"
         self.wanted = replace(self.wanted, repositories=self.questions.settle(words, said, default, check))
 
     def _reports(self) -> None:
@@ -116,12 +115,11 @@ class Sitting:
         self._doubt(said, stay, "minion setup --reports slack --arrived yes")
 
     def _engine(self) -> None:
-        rows = [
-            [entry.name, entry.what + ("" if entry.module else " (not in this version)"), entry.pays]
-            for entry in ENGINES
-        ]
         self.questions.say("5/6  which engine, and who pays for it")
-        self.questions.say("\n".join(f"     {line}" for line in table(["engine", "what it is", "who pays"], rows)))
+        width = max(len(entry.name) for entry in ENGINES)
+        for entry in ENGINES:  # two lines each, so that a narrow terminal cuts neither
+            what = entry.what + ("" if entry.module else " (not in this version)")
+            self.questions.say(f"     {entry.name:<{width}}  {what}\n     {'':<{width}}  who pays  {entry.pays}")
         now = self.before.answers.engine
         default = now if now in AVAILABLE or not self.questions.asks else AVAILABLE[0]
         check = _unless(now, checked_engine) if not self.questions.asks else checked_engine
@@ -228,7 +226,9 @@ class Sitting:
             if line:
                 return webhook_in(line)
         if known is None:
-            hint = "give it with --slack-webhook-file FILE, or - for stdin; Slack has it at Incoming Webhooks"
+            asked = "paste it from Slack's page of incoming webhooks, or answer otherwise"
+            flag = "give it with --slack-webhook-file FILE, or - for stdin; Slack has it at Incoming Webhooks"
+            hint = asked if self.questions.asks else flag
             raise BadUse("no_webhook", "Slack needs the address of an incoming webhook.", hint=hint)
         return known
 

@@ -13,15 +13,16 @@ from minion.commands.presentation import mark
 from minion.commands.setup_questions import Sitting
 from minion.config import Home, load_config
 from minion.engines.registry import payer_of
-from minion.setup.answers import Answers, has_first_routine
-from minion.setup.first_routine import FIRST_ROUTINE
+from minion.setup.answers import Answers
+from minion.setup.first_routine import FIRST_ROUTINE, is_paused, next_commands
 
 
 def print_summary(home: Home, sitting: Sitting, changed: Sequence[str], *, program: str, as_json: bool) -> None:
     """The summary on stdout, for people or as one JSON document."""
     wanted, fresh = sitting.wanted, sitting.before.config is None
     config = load_config(home)
-    following = next_commands(home, program)
+    phrase = "every weekday at 9: my team's commits to Slack"
+    following = [*next_commands(home, program), f"{program} doctor", f'{program} schedule "{phrase}"']
     if as_json:
         print_json({
             "home": str(home.root), "minion_id": config.minion_id,
@@ -46,17 +47,13 @@ def print_summary(home: Home, sitting: Sitting, changed: Sequence[str], *, progr
         "who pays": payer_of(wanted.engine),
         "alerts": _alerts(wanted, sitting.tested["alert"]),
     }
+    if is_paused(home):
+        name = FIRST_ROUTINE["name"]
+        rows["schedule"] = f"{name} is paused until you start it: {program} schedule resume {name}"
     if not fresh:
         rows["changed"] = ", ".join(changed) or "nothing"
     click.echo("\n".join(f"  {name:<13} {value}" for name, value in rows.items()))
     click.echo("\nnext\n" + "\n".join(f"  {line}" for line in following))
-
-
-def next_commands(home: Home, program: str) -> list[str]:
-    """What to type next, in the order that a newcomer would."""
-    first = [f"{program} run {FIRST_ROUTINE['name']}"] if has_first_routine(home) else []
-    phrase = "every weekday at 9: my team's commits to Slack"
-    return [*first, f"{program} doctor", f'{program} schedule "{phrase}"']
 
 
 def _reports(home: Home, wanted: Answers, tested: dict[str, Any] | None) -> str:
@@ -71,7 +68,7 @@ def _alerts(wanted: Answers, tested: dict[str, Any] | None) -> str:
     how = wanted.alert_kind
     if how == "command":
         how = shlex.join(wanted.alerts[0]["command"])
-    return f"{how}{_tried(tested)}; alerts are sent once the minion runs by itself"
+    return f"{how}{_tried(tested)}; kept; alerts are sent by the daemon, which this version does not have"
 
 
 def _tried(tested: dict[str, Any] | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from minion.commands.completion import complete_own_skill, complete_skill
-from minion.commands.context import home_of, print_json, program, shown_path
+from minion.commands.context import as_called, home_of, print_json, program, shown_path
 from minion.commands.presentation import mark, plain, rule, table
 from minion.config import Home, held, load_config
 from server.contract.refusals import NotFound, Refusal, Refused
@@ -77,7 +77,8 @@ def list_(ctx: click.Context, as_json: bool) -> None:
     click.echo("\n".join(table(["skill", "code", "from", "runs", "effects", "used by"], rows)))
     for skill in skills:
         if skill.refusal is not None:
-            click.echo(f"{mark('failed')} {skill.name}: {skill.refusal.sentence} hint: {skill.refusal.hint}")
+            hint = as_called(ctx, skill.refusal.hint)
+            click.echo(f"{mark('failed')} {skill.name}: {skill.refusal.sentence} hint: {hint}")
 
 
 @command.command("show")

@@ -27,7 +27,7 @@ _COMPLETIONS: Final = (
 )  # fmt: skip
 _STARTUP: Final = (".bashrc", ".bash_profile", ".profile", ".zshrc", ".config/fish/config.fish")
 _UNDO: Final[Mapping[str, str]] = {
-    "message": "it was read by people: delete it there",
+    "message": "it may have been read: delete it there",
     "pull_request": "close it on its page",
     "comment": "delete it on its page",
     "push": "delete the branch there",
@@ -190,7 +190,7 @@ def ask(name: str | None, *, keep_data: bool) -> None:
         said = click.prompt(f"\nType {name} to remove it", default="", show_default=False, err=True)
         sure = said.strip() == name
     if not sure:
-        raise BadUse("not_confirmed", "Nothing was removed.", hint="minion uninstall --keep-data keeps the home")
+        raise BadUse("not_confirmed", "Nothing was removed.", hint="`minion uninstall --keep-data` keeps the home")
 
 
 def _remove_program(place: Place) -> None:

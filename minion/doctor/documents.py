@@ -11,12 +11,13 @@ from minion.admission import Candidate, ScheduleCheck, answers_of, routine_candi
 from minion.config import Home
 from minion.doctor.finding import Finding, ok, problem, refused, warning
 from minion.doctor.house import config_of
-from minion.doctor.remedies import edit, quoted, reinstall
+from minion.doctor.remedies import edit, edit_routine, quoted, reinstall
 from minion.engines.registry import AVAILABLE
 from minion.routines.files import all_routine_files
 from minion.runner.webhook import webhook_of
 from minion.secrets_file import read_secrets
 from minion.skills.loader import (
+    REPORT,
     SkillFolder,
     bundled_names,
     check_requires,
@@ -27,6 +28,8 @@ from minion.skills.loader import (
 )
 from server.contract.refusals import Refusal
 
+# The bundled skill that looks into no repository; nor does the one that reports.
+_SEND: Final = "send-to-slack"
 # One byte over what a document may have: enough to be refused as too large.
 _READ_BYTES: Final = 256 * 1024 + 1
 
@@ -40,8 +43,11 @@ class _Skills:
     refused: dict[str, Refusal] = field(default_factory=dict)
 
 
-def documents(home: Home, now: str) -> list[Finding]:
-    """What is to be said of the home's skills and routines, and of the secrets that those routines need."""
+def documents(home: Home, now: str, fit: list[Mapping[str, Any]] | None = None) -> list[Finding]:
+    """What is to be said of the home's skills and routines, and of the secrets that those routines need.
+
+    The routines that can be run as far as their documents say are put into `fit`.
+    """
     try:
         places = skill_places(home)
     except Refusal as clash:
@@ -61,14 +67,17 @@ def documents(home: Home, now: str) -> list[Finding]:
     bad: list[Finding] = []
     for file, answer in zip(files, answers, strict=True):
         if isinstance(answer, Refusal):
-            bad.append(refused(f"routine {file.stem}", answer, edit(file)))
+            bad.append(refused(f"routine {file.stem}", answer, edit_routine(file.stem)))
         elif (says := _unfit(home, file, answer, skills)) is not None:
-            bad.append(problem(f"routine {file.stem}", says, edit(file)))
+            bad.append(problem(f"routine {file.stem}", says, edit_routine(file.stem)))
         else:
             admitted.append(answer)
     if not bad:
         bad = [ok("routines", _list_of(admitted))]
-    return [*found, *bad, *_missing_secrets(home, admitted, skills)]
+    if fit is not None:
+        fit.extend(admitted)
+    lacking = [*_without_repository(admitted), *_missing_secrets(home, admitted, skills)]
+    return [*found, *bad, *_passed(admitted), *lacking]
 
 
 def _answers(
@@ -76,7 +85,7 @@ def _answers(
 ) -> list[dict[str, Any] | Refusal]:
     """What the child says of each routine, schedules and zones included; the skills' answers go to `skills`."""
     config = config_of(home)
-    check = ScheduleCheck(config.timezone if config is not None else "UTC", now)
+    check = ScheduleCheck(config.timezone if config is not None else "UTC", now, past=True)
     answers = answers_of([*routines, *(folder.candidate() for folder in skills.folders.values())], check)
     for name, answer in zip(skills.folders, answers[len(routines) :], strict=True):
         if isinstance(answer, Refusal):
@@ -123,6 +132,39 @@ def _unfit(home: Home, file: Path, document: Mapping[str, Any], skills: _Skills)
     if missing:
         return f"{file} names the skill {missing[0]}, which is not there (minion skill list)."
     return None
+
+
+def _passed(routines: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """The routines that nothing starts any more because their one time is over, which is as it should be."""
+    return [
+        ok(f"routine {routine['name']}", f"Its time is over ({', '.join(once)}): no schedule starts it any more.")
+        for routine in routines
+        if not routine["next"] and (once := _instants(routine))
+    ]
+
+
+def _instants(routine: Mapping[str, Any]) -> list[str]:
+    return [str(trigger["at"]) for trigger in routine["triggers"] if trigger["type"] == "once"]
+
+
+def looking_into_repositories() -> frozenset[str]:
+    """The bundled skills that can do nothing without a repository."""
+    return bundled_names() - {_SEND, REPORT}
+
+
+def _without_repository(routines: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """The routines whose bundled skills look into a repository while the routine names none."""
+    looking = looking_into_repositories()
+    return [
+        warning(
+            f"routine {routine['name']}",
+            f"It names no repository, and {skill} needs one: its runs fail unless they are given one with --repo.",
+            edit_routine(routine["name"]),
+        )
+        for routine in routines
+        if not routine["repositories"]
+        and (skill := next((name for name in routine["pipeline"] if name in looking), None)) is not None
+    ]
 
 
 def _missing_secrets(home: Home, routines: Sequence[Mapping[str, Any]], skills: _Skills) -> list[Finding]:

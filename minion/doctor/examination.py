@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from minion.config import Home
-from minion.doctor import disk, engines, house, machine, programs, sandbox
+from minion.config import Home, search_path
+from minion.doctor import disk, engines, house, machine, programs, repositories, sandbox
 from minion.doctor.documents import documents
 from minion.doctor.finding import BREAKS, Finding, attempt, broken
 from minion.doctor.remedies import as_root, biggest, edit, install, quoted, reinstall
@@ -36,6 +37,7 @@ def examine(home: Home, clock: Clock) -> list[Finding]:
     with disk.scratch_in(home.root) as scratch:
         # First, alone and in the main thread: what is started there ends with the thread that started it.
         tools = asyncio.run(_tools(home, scratch, instant(now)))
+        routines: list[Mapping[str, Any]] = []
         checks: list[tuple[str, Check, str]] = [
             ("python", machine.python, reinstall()),
             ("packages", machine.packages, reinstall()),
@@ -43,15 +45,28 @@ def examine(home: Home, clock: Clock) -> list[Finding]:
             ("zone data", lambda: machine.zone_data(home), reinstall()),
             ("disk", lambda: disk.disk(scratch, clock), biggest(scratch.place)),
             ("sqlite", lambda: disk.sqlite(scratch), biggest(scratch.place)),
-            *_house(home, instant(now)),
+            *_house(home, instant(now), routines),
             ("program", programs.program, reinstall()),
         ]
         with ThreadPoolExecutor(max_workers=4) as pool:
             found = list(pool.map(lambda check: attempt(*check), checks))
-    return [finding for part in (*found[:2], tools, *found[2:]) for finding in part]
+        # In the main thread too, and now that the routines are known.
+        read = asyncio.run(_read(scratch, routines))
+    return [finding for part in (*found[:2], tools, *found[2:-1], read, found[-1]) for finding in part]
 
 
-def _house(home: Home, now: str) -> list[tuple[str, Check, str]]:
+async def _read(scratch: disk.Scratch, routines: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """The repositories of the routines, as far as there is a place to work in and a git to ask."""
+    folder = scratch.folder
+    if folder is None or shutil.which("git", path=search_path()) is None:
+        return []  # said by the findings on the disk and on git
+    return await _tried(
+        "repositories", lambda: repositories.repositories(_made(folder / "repositories"), routines),
+        install("git", again=True),
+    )  # fmt: skip
+
+
+def _house(home: Home, now: str, routines: list[Mapping[str, Any]]) -> list[tuple[str, Check, str]]:
     """The checks on a home; one finding where there is none yet."""
     if os.path.lexists(home.root):
         found = attempt("home", lambda: house.shut(home), as_root(f"ls -ld {quoted(home.root)}"))
@@ -65,8 +80,8 @@ def _house(home: Home, now: str) -> list[tuple[str, Check, str]]:
         ("lock", lambda: house.lock(home), opened),
         ("config", lambda: house.config(home), edit(home.config_file)),
         ("secrets", lambda: house.secrets(home), f"chmod 600 {quoted(home.secrets_file)}"),
-        ("store", lambda: house.store(home), opened),
-        ("routines", lambda: documents(home, now), opened),
+        ("store", lambda: [*house.store(home), *house.left_behind(home)], opened),
+        ("routines", lambda: documents(home, now, routines), opened),
     ]
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 from minion.config import Config, Home, load_config
 from minion.doctor.finding import Finding, ok, problem, refused, warning
@@ -14,9 +15,12 @@ from minion.doctor.remedies import edit, give_back, install_zones, quoted, reins
 from minion.engines.registry import AVAILABLE
 from minion.secrets_file import read_secrets
 from minion.store.local_db import examine, read_only
-from minion.store.run_history import breaches, log_size
+from minion.store.run_history import breaches, list_runs, log_size
 from minion.store.soundness import damage
 from server.contract.refusals import Refusal, StoreUnreadable
+
+# The newest runs; one that was left behind is among the last that began.
+_LOOKED_THROUGH: Final = 50
 
 
 def is_begun(home: Home) -> bool:
@@ -77,6 +81,40 @@ def lock(home: Home) -> list[Finding]:
     finally:
         os.close(fd)
     return [ok("lock", "The home is free.")]
+
+
+def left_behind(home: Home) -> list[Finding]:
+    """The runs that have not ended although nobody owns the home; nothing where the store cannot be read."""
+    if not _is_free(home):
+        return []
+    try:
+        with read_only(home.store) as db:
+            open_still = [run for run in list_runs(db, limit=_LOOKED_THROUGH) if run["ended_at"] is None]
+    except Refusal:
+        return []  # said by the finding on the store
+    if not open_still or not _is_free(home):  # one that began in between is under way
+        return []
+    first = open_still[0]
+    also = f" and {_counted(len(open_still) - 1, 'more run')}" if len(open_still) > 1 else ""
+    was, them = ("were", "them") if also else ("was", "it")
+    left = f"{first['id']}{also} {was} left unfinished by an owner that died"
+    says = f"The run {left}; the next start closes {them}."
+    return [warning("runs", says, f"minion run {quoted(first['routine'])}")]
+
+
+def _is_free(home: Home) -> bool:
+    """Whether nobody owns the home now. The lock is tried, never kept."""
+    try:
+        fd = os.open(home.root / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def config(home: Home) -> list[Finding]:

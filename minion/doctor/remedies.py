@@ -84,8 +84,14 @@ def checkout() -> Path | None:
 
 def edit(file: Path, *, private: bool = False) -> str:
     """The line that opens a file in the user's editor; a `private` one that is not there yet is made 0600."""
-    line = f'"${{EDITOR:-vi}}" {quoted(file)}'
+    # Not in quotes: the variable may hold a program and its options, as `code --wait`.
+    line = f"${{EDITOR:-vi}} {quoted(file)}"
     return f"(umask 077; {line})" if private else line
+
+
+def edit_routine(name: str) -> str:
+    """The line that opens a routine's file, and keeps what is written there only when it is admitted."""
+    return f"minion routine edit {quoted(name)}"
 
 
 def biggest(folder: Path) -> str:

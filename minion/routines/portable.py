@@ -82,7 +82,7 @@ def taken_apart(source: Path, text: str, format_: Format) -> list[tuple[Path, by
         named = source if source.suffix.lower() in FORMATS["yaml"] else source.with_suffix(".yaml")
         found = [(named, part.lstrip("\r\n").encode()) for part in parts]
     if not found:
-        raise BadDocument("no_routines", f"{source} holds no routine.", hint="export some first: minion export")
+        raise BadDocument("no_routines", f"{source} holds no routine.", hint="write some with `minion export` first")
     if len(found) > MOST_ROUTINES:
         raise BadDocument(
             "too_many_routines",
@@ -112,7 +112,7 @@ def _json_lines(source: Path, text: str) -> Iterable[tuple[Path, bytes]]:
             raise BadDocument(
                 "run_is_no_routine",
                 f"{source} line {number} is a run, and runs are a record of where they happened.",
-                hint="minion export without --runs gives the routines",
+                hint="export the routines: `minion export`, without --runs",
             )
         yield source.with_suffix(".json"), line.encode()
 

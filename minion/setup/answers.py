@@ -6,6 +6,7 @@ One webhook is known to a set-up. Its name in `secrets.json` says what it is for
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import available_timezones
 
 from minion.clock import Clock
-from minion.config import Config, Home, held, is_zone, load_config, machine_zone, save_config
+from minion.config import Config, Home, held, is_zone, load_config, machine_zone, save_config, unwritable_home
 from minion.engines.registry import AVAILABLE, ENGINES
 from minion.repositories import top_level
 from minion.secrets_file import forget_secret, keep_secret, read_secrets
-from minion.setup.first_routine import first_file, machine_name, put_first_routine, untouched_repositories
+from minion.setup.first_routine import machine_name, put_first_routine, untouched_repositories
 from server.contract.refusals import BadUse, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def standing(home: Home, folder: Path) -> Standing:
 def _check_place(home: Home) -> None:
     place = next(folder for folder in (home.root, *home.root.parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        says = f"The home {home.root} cannot be made: {place} cannot be written to."
-        raise Refused("home_unwritable", says, hint="check its rights, or name another folder with --home")
+        number = errno.EACCES if place.is_dir() else errno.ENOTDIR
+        raise unwritable_home(home, OSError(number, os.strerror(number)))
 
 
 def _routine_of(home: Home, config: Config) -> str:
@@ -114,11 +115,6 @@ def _routine_of(home: Home, config: Config) -> str:
             return "yours" if list_routines(db) else "missing"
     except NotFound:
         return "missing"
-
-
-def has_first_routine(home: Home) -> bool:
-    """Whether the routine that every home begins with is still in it."""
-    return first_file(home).is_file()
 
 
 def checked_zone(name: str) -> str:

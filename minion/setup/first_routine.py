@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,7 +35,7 @@ def machine_name() -> str:
 def checked_name(name: str) -> str:
     """The name, if a minion can have it. Raises `BadUse`."""
     if _SLUG.fullmatch(name) is None:
-        hint = "give one of small letters, digits and hyphens with --name"
+        hint = "use small letters, digits and hyphens, such as my-desk"
         raise BadUse("bad_name", f"{name[:80]!r} is no name for a minion.", hint=hint)
     return name
 
@@ -43,6 +43,34 @@ def checked_name(name: str) -> str:
 def first_file(home: Home) -> Path:
     """Where the first routine's file lies."""
     return home.routines / f"{FIRST_ROUTINE['name']}.json"
+
+
+def has_first_routine(home: Home) -> bool:
+    """Whether the routine that every home begins with is still in it."""
+    return first_file(home).is_file()
+
+
+def is_paused(home: Home) -> bool:
+    """Whether the first routine is there with its schedule paused."""
+    return _said_by(first_file(home)).get("paused") is True
+
+
+def next_commands(home: Home, program: str) -> list[str]:
+    """What to type next with the first routine: a run that can succeed, and what starts its schedule."""
+    name, said = FIRST_ROUTINE["name"], _said_by(first_file(home))
+    if not has_first_routine(home):
+        return []
+    # Its skills look into a repository; `run` takes one for this time only.
+    lent = " --repo PATH" if said.get("repositories") == [] else ""
+    return [f"{program} run {name}{lent}", *([f"{program} schedule resume {name}"] if is_paused(home) else [])]
+
+
+def _said_by(file: Path) -> Mapping[str, Any]:
+    try:
+        said = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def first_routine(minion_id: str, repositories: Sequence[str] | None = None) -> dict[str, Any]:

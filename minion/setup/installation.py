@@ -267,6 +267,13 @@ def startup_line(folder: Path) -> str | None:
     return None if os.path.realpath(folder) in there else f'export PATH={shlex.quote(str(folder))}:"$PATH"'
 
 
+def first_command(place: Place) -> str:
+    """What to type after an installation: the program's name if the shell finds this one so, else its path."""
+    found = shutil.which(PROGRAMS[0], path=search_path())
+    ours = startup_line(place.prefix / "bin") is None and (found is None or Path(found) in place.links)
+    return f"{PROGRAMS[0] if ours else shlex.quote(str(place.links[0]))} setup"
+
+
 def check_user(user: int, *, chosen: bool) -> None:
     """Refuse root (user 0) a place that nobody chose. Raises `BadUse`."""
     if user == 0 and not chosen:
@@ -292,8 +299,7 @@ def _print_installed(place: Place, receipt: Receipt) -> None:
         told.append(f"           {line}")
     elif first is not None and Path(first) not in place.links:
         told.append(f"  PATH     another minion comes first: {first}")
-    begin = "minion" if line is None else str(place.links[0])
-    told.append(f"  next     {begin} init")
+    told.append(f"  next     {first_command(place)}")
     sys.stdout.write("\n".join(told) + "\n")
 
 

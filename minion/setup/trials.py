@@ -59,6 +59,9 @@ def checked_repositories(texts: Sequence[str], known: Sequence[str]) -> tuple[st
     """
     if not all(text.strip() for text in texts):
         raise BadUse("no_repository", "A repository's address is empty.", hint="leave it out, or write none")
+    for text in texts:
+        if text not in known:
+            _check_no_list(text)
     urls = tuple(dict.fromkeys(text if text in known else repository_at(_utf_8(text))["url"] for text in texts))
     fresh = [url for url in urls if url not in known]
     if fresh:
@@ -66,6 +69,14 @@ def checked_repositories(texts: Sequence[str], known: Sequence[str]) -> tuple[st
         admit_fresh([Candidate("routine", "trial.yaml", "The repositories", body)])
         asyncio.run(_reach(fresh))
     return urls
+
+
+def _check_no_list(text: str) -> None:
+    """Refuse several repositories with commas between them. Raises `BadUse`."""
+    lone_remote = text.count("://") + text.count("@") == 1 and not text.endswith(",")
+    if "," in text and not lone_remote and not os.path.isdir(Path(text).expanduser()):  # noqa: PTH112 - never raises
+        says = f"{_utf_8(text)[:80]!r} has a comma in it, and there is no such folder."
+        raise BadUse("comma_list", says, hint="put blanks between several repositories, no commas")
 
 
 async def _reach(urls: Sequence[str]) -> None:

@@ -119,7 +119,7 @@ def check_requires(home: Home, admitted: Iterable[Mapping[str, Any]]) -> None:
             raise Refused(
                 "requires_missing",
                 f"The skill {skill} requires the skill {name}, which is not installed.",
-                hint=f"minion skill add PATH, with the path of {name}; or take it out of minion-requires",
+                hint=f"add {name} with `minion skill add PATH`, or take it out of minion-requires",
             )
 
 
@@ -156,7 +156,7 @@ def _found_instead(home: Home, name: str, places: Iterable[str]) -> str:
         return f"put a SKILL.md into {home.skills / name}"
     near = get_close_matches(name[:64], places, n=1)
     meant = f"did you mean {near[0]}? " if near else ""
-    return f"{meant}minion skill list shows what there is, minion skill add PATH adds one"
+    return f"{meant}`minion skill list` shows what there is, `minion skill add PATH` adds one"
 
 
 def _read(root: Path) -> Mapping[str, bytes]:

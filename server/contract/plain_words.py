@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,13 @@ _SHAPES: dict[str, tuple[str, str]] = {
     "model_attributes_type": ("wrong_type", "a mapping of keys to values"),
     "none_required": ("wrong_type", "null"),
 }
+# What to write where a text stands in place of one of these.
+_EXAMPLES: dict[str, str] = {
+    "true or false": "true or false",
+    "a whole number": "a whole number, such as 60",
+    "a number": "a number, such as 60",
+}
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _BOUNDS: dict[str, tuple[str, str]] = {
     "greater_than_equal": ("ge", "at least"),
     "greater_than": ("gt", "more than"),
@@ -172,9 +180,17 @@ def _shape_hint(shape: str, given: object) -> str:
         return "put it in quotes" if isinstance(given, bool | int | float) else "write one text here"
     if shape == "a list":
         return "write a list with one entry: [" + (_quoted_text(given) if isinstance(given, str) else "…") + "]"
-    if isinstance(given, str) and shape in ("true or false", "a whole number", "a number"):
-        return "leave the quotes out"
-    return f"write {shape}"
+    example = _EXAMPLES.get(shape)
+    if example is None:
+        return f"write {shape}"
+    return "leave the quotes out" if isinstance(given, str) and _is_written(shape, given) else f"write {example}"
+
+
+def _is_written(shape: str, text: str) -> bool:
+    """Whether a text would be of this shape without the quotes around it."""
+    if shape == "true or false":
+        return text.strip().lower() in ("true", "false")
+    return _NUMBER.fullmatch(text.strip()) is not None
 
 
 def _quoted_text(text: str) -> str:

@@ -40,6 +40,15 @@ def refusal_of(data: object, source: str = "r.yaml") -> BadDocument:
             "r.yaml: `paused` must be true or false, not the text 'true'.",
             "quotes out",
         ),
+        (
+            SEED | {"limits": {"wall_clock_s": "abc"}},
+            "r.yaml: `limits.wall_clock_s` must be a number, not the text 'abc'.",
+            "write a number, such as 60",
+        ),
+        (SEED | {"limits": {"wall_clock_s": "60"}}, "must be a number, not the text '60'.", "quotes out"),
+        (SEED | {"limits": {"turns": "many"}}, "not the text 'many'.", "write a whole number, such as 60"),
+        (SEED | {"limits": {"turns": "9" * 40}}, "must be a whole number, not a text.", "write a whole number"),
+        (SEED | {"paused": "maybe"}, "must be true or false, not the text 'maybe'.", "write true or false"),
         (SEED | {"paused": 1}, "r.yaml: `paused` must be true or false, not the number 1.", "true or false"),
         (SEED | {"paused": None}, "r.yaml: `paused` must be true or false, not null.", "leave the key out"),
         (

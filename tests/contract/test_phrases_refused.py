@@ -210,7 +210,7 @@ REFUSED: list[tuple[str, str, str]] = [
         "PST is ambiguous as a time zone, so name a city or a zone such as America/Los_Angeles",
         "every day at 9:00, America/Los_Angeles (0 9 * * *)",
     ),
-    ("every day at 9 UTC+2", "says 'utc+2'", "every day at 9:00 (0 9 * * *); what to do comes after a colon"),
+    ("every day at 9 UTC+2", "says 'UTC+2'", "every day at 9:00 (0 9 * * *); what to do comes after a colon"),
     (
         "every wekday at 9",
         "says 'wekday'",
@@ -218,7 +218,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ),
     (
         "every day at 9 in Berln",
-        "says 'berln'",
+        "says 'Berln'",
         "every day at 9:00, Europe/Berlin (0 9 * * *); what to do comes after a colon",
     ),
     (
@@ -274,6 +274,26 @@ REFUSED: list[tuple[str, str, str]] = [
         "once, on Friday 2026-04-03 at 14:01 (2026-04-03T14:01+02:00)",
     ),
     ("every 0 minutes", "every 0 minutes is no pause", "every day at 9:00 (0 9 * * *)"),
+    (
+        "every day at 9 and every friday at 17",
+        "it goes by different days or times, so it takes more than one trigger",
+        "every day at 9:00 (0 9 * * *); and as another trigger: every Friday at 17:00 (0 17 * * 5)",
+    ),
+    (
+        "every friday at 17 and every day at 9",
+        "it goes by different days or times",
+        "every Friday at 17:00 (0 17 * * 5); and as another trigger: every day at 9:00 (0 9 * * *)",
+    ),
+    (
+        "every day at 9 and on monday at 9",
+        "it goes by different days or times",
+        "every day at 9:00 (0 9 * * *); and as another trigger: every Monday at 9:00 (0 9 * * 1)",
+    ),
+    (
+        "every day at ma\u00f1ana",
+        "says 'ma\u00f1ana'",
+        "every day at 9:00 (0 9 * * *); what to do comes after a colon",
+    ),
     ("hello", "says 'hello'", "every day at 9:00 (0 9 * * *); what to do comes after a colon"),
 ]
 _CLOSEST = re.compile(r"(?:closest: | or (?=every|on |once)|another trigger: )(.+?) \(([^()]+)\)")

@@ -26,6 +26,7 @@ _MINION_ROOMS = (
     "minion.daemon",
     "minion.wire",
     "minion.clock",
+    "minion.terminal",
     "minion.config",
     "minion.secrets_file",
     "minion.routines",
@@ -63,6 +64,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "server.cli": ("server",),
     "minion.wire": (CONTRACT,),
     "minion.clock": (),
+    "minion.terminal": (),
     "minion.config": (CONTRACT,),
     "minion.secrets_file": (CONTRACT, "minion.config"),
     # A package's face hands nothing on; each module of it has an entry of its own.
@@ -185,7 +187,9 @@ AT_HOME: dict[str, tuple[str, ...]] = {
 }
 READS_DOCUMENTS = ("minion.check", "minion.admission")
 
-READS_ENVIRONMENT = frozenset({"server/config.py", "minion/config.py", "minion/sandbox/tool_host.py"})
+READS_ENVIRONMENT = frozenset(
+    {"server/config.py", "minion/config.py", "minion/terminal.py", "minion/sandbox/tool_host.py"}
+)
 READS_CLOCK = frozenset({"server/clock.py", "minion/clock.py"})
 CATCHES_ALL = frozenset({"minion/daemon/supervisor.py", "minion/app.py", "minion/cli.py", "server/cli.py"})
 

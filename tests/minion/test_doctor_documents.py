@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minion.config import Home, load_config
-from minion.doctor.documents import documents
+from minion.doctor.documents import documents, looking_into_repositories
 from minion.doctor.finding import Finding
-from tests.minion.patients import NOW, give, only
+from minion.doctor.repositories import repositories
+from minion.skills.loader import bundled_names, load_skill
+from tests.minion.patients import NOW, finished, give, only
+from tests.skills.repositories import Repository
 from tests.whole.homes import make_home, write_routine, write_secrets, write_skill
 
 
@@ -57,12 +62,10 @@ def found(faulty: Home) -> dict[str, Finding]:
     ],
 )
 def test_a_routine_that_could_not_run_is_a_problem_that_names_it_and_its_file(
-    faulty: Home, found: dict[str, Finding], routine: str, says: str
+    found: dict[str, Finding], routine: str, says: str
 ) -> None:
     finding = found[f"routine {routine}"]
-    suffix = ".yaml" if routine == "torn" else ".json"
-    assert finding.state == "problem"
-    assert finding.fix == f'"${{EDITOR:-vi}}" {faulty.routines / routine}{suffix}'
+    assert (finding.state, finding.fix) == ("problem", f"minion routine edit {routine}")
     assert says in finding.says
 
 
@@ -79,7 +82,7 @@ def test_an_own_skill_that_cannot_be_used_is_a_problem_with_the_file_to_open(
 ) -> None:
     finding = found[f"skill {skill}"]
     assert (finding.state, finding.fix) == (
-        "problem", f'"${{EDITOR:-vi}}" {faulty.skills / skill / "SKILL.md"}'
+        "problem", f"${{EDITOR:-vi}} {faulty.skills / skill / 'SKILL.md'}"
     )  # fmt: skip
     assert says in finding.says
 
@@ -116,8 +119,68 @@ def test_a_secret_that_routines_need_and_nobody_gave_is_a_warning(tmp_path: Path
     missing = [finding for finding in documents(home, NOW) if finding.name == "secrets"]
     assert [(only([one]).state, one.fix) for one in missing] == [
         ("warning", "minion setup"),
-        ("warning", f'(umask 077; "${{EDITOR:-vi}}" {home.secrets_file})'),
+        ("warning", f"(umask 077; ${{EDITOR:-vi}} {home.secrets_file})"),
     ]
     assert missing[0].says.startswith("report, tell would post to slack, but there is no secret slack_webhook")
     write_secrets(home, {"slack_webhook": "https://example.org/1", "team_webhook": "https://example.org/2"})
     assert [finding.name for finding in documents(home, NOW)] == ["skills", "routines"]
+
+
+def test_a_routine_whose_one_time_is_over_is_well_and_said_to_be_over(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    write_skill(home, "act", "print('#')")
+    over = {"type": "once", "at": "2020-01-01T10:00"}
+    write_routine(home, "done", "act", triggers=[over])
+    write_routine(home, "still", "act", triggers=[over], cron_expression="0 9 * * 1-5")
+    said = [(finding.name, finding.state, finding.says) for finding in documents(home, NOW)][1:]
+    assert said == [
+        ("routines", "ok", "2 routines are admitted, schedules and zones included: done, still."),
+        ("routine done", "ok", "Its time is over (2020-01-01T10:00): no schedule starts it any more."),
+    ]
+
+
+@pytest.mark.promise("CLI-5")
+def test_a_bundled_skill_that_looks_into_a_repository_and_has_none_is_a_warning(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    write_routine(home, "report", "write-daily-report")
+    write_routine(home, "tell", "send-to-slack", effects=[])
+    (finding,) = [one for one in documents(home, NOW) if one.state == "warning" and one.name != "secrets"]
+    assert (finding.name, finding.fix) == ("routine report", "minion routine edit report")
+    assert "write-daily-report needs one" in finding.says
+
+
+def test_of_the_bundled_skills_those_are_said_to_need_a_repository_that_refuse_to_work_without_one() -> None:
+    folders = {name: load_skill(Home(Path("/nonexistent")), name).path for name in bundled_names()}
+    refusing = {
+        name for name, folder in folders.items()
+        if any("names no repository" in file.read_text() for file in folder.rglob("*.py"))
+    }  # fmt: skip
+    assert refusing == looking_into_repositories()
+
+
+@pytest.mark.promise("CLI-5")
+def test_a_repository_that_no_run_could_clone_is_a_problem_and_a_remote_one_is_only_said_to_be_untried(
+    tmp_path: Path,
+) -> None:
+    home, shop, gone = make_home(tmp_path), Repository(tmp_path), tmp_path / "moved"
+    url, away = str(shop.folder), "git@example.org:a/b.git"
+    write_skill(home, "act", "print('#')")
+    write_routine(home, "good", "act", repositories=[url, away])
+    write_routine(home, "gone", "act", repositories=[url, str(gone)])
+    write_routine(home, "empty", "act", repositories=[str(home.root)])
+    write_routine(home, "branch", "act", repositories=[{"url": url, "branch": "no-such"}])
+    fit: list[Mapping[str, Any]] = []
+    assert {finding.state for finding in documents(home, NOW, fit)} == {"ok"}
+    (tmp_path / "trial").mkdir()
+    found = {finding.name: finding for finding in finished(lambda: repositories(tmp_path / "trial", fit))}
+    for name, says in (
+        ("gone", f"{gone} is not there."),
+        ("empty", f"git cannot read {home.root} ("),
+        ("branch", f"{url} has no branch no-such."),
+    ):
+        finding = found.pop(f"routine {name}")
+        assert (finding.state, finding.fix) == ("problem", f"minion routine edit {name}")
+        assert f"No run can clone its repository: {says}" in finding.says
+    (told,) = found.values()
+    says = f"git reads 1 repository of this machine; not tried: {away} (no network is used here)."
+    assert (told.state, told.says) == ("ok", says)

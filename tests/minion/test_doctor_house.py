@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -11,10 +12,12 @@ import pytest
 
 from minion.config import Home, held
 from minion.doctor import house
+from minion.doctor.remedies import edit
 from minion.store.local_db import read_only
 from minion.store.run_history import breaches, log_size
 from minion.store.soundness import damage
 from tests.minion.patients import give, only
+from tests.minion.stored_runs import Teller, make_order, numbered_id, open_store, perform, start
 from tests.whole.homes import make_home, performed, write_routine, write_secrets, write_skill
 
 VALUE = "a-value-that-nobody-may-see"
@@ -70,7 +73,7 @@ def test_secrets_that_cannot_be_understood_are_a_problem_that_quotes_none(home: 
     home.secrets_file.chmod(0o600)
     finding = only(house.secrets(home))
     assert finding.state == "problem"
-    assert finding.fix == f'(umask 077; "${{EDITOR:-vi}}" {home.secrets_file})'
+    assert finding.fix == f"(umask 077; ${{EDITOR:-vi}} {home.secrets_file})"
     assert VALUE not in finding.says
     give(finding.fix, env={"EDITOR": "rm"})
     assert only(house.secrets(home)).state == "ok"
@@ -154,7 +157,7 @@ def test_a_configuration_that_is_wrong_is_a_problem_with_the_file_to_open(
 ) -> None:
     home.config_file.write_text(json.dumps(json.loads(home.config_file.read_bytes()) | change))
     finding = only(house.config(home))
-    assert (finding.state, finding.fix) == ("problem", f'"${{EDITOR:-vi}}" {home.config_file}')
+    assert (finding.state, finding.fix) == ("problem", f"${{EDITOR:-vi}} {home.config_file}")
     assert says in finding.says
 
 
@@ -243,3 +246,28 @@ def test_a_store_that_is_written_to_meanwhile_is_read_as_of_one_moment(ran: Home
         performed(home, "task")
         assert (log_size(db), breaches(db)) == (before, [])
     assert only(house.store(home)).says.startswith("2 runs and ")
+
+
+def test_the_editor_of_a_fix_may_have_options_and_the_file_a_blank(tmp_path: Path) -> None:
+    file = tmp_path / "with blank.json"
+    file.write_text("x")
+    give(edit(file), env={"EDITOR": "rm -f"})
+    assert not file.exists()
+
+
+def test_a_run_that_its_owner_left_is_a_warning_unless_somebody_owns_the_home(home: Home) -> None:
+    async def begin() -> None:
+        async with open_store(home.root) as writer:
+            await perform(writer, make_order(1, routine="a"), Teller(1).plain())
+            for number in (2, 3):
+                await start(writer, make_order(number, routine="task"))
+
+    asyncio.run(begin())
+    with held(home, "minion run task"):
+        assert house.left_behind(home) == []
+    finding = only(house.left_behind(home))
+    assert (finding.state, finding.fix) == ("warning", "minion run task")
+    assert finding.says == (
+        f"The run {numbered_id('run_', 3)} and 1 more run were left unfinished by an owner that died;"
+        " the next start closes them."
+    )

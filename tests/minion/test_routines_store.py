@@ -184,7 +184,7 @@ def test_a_routine_is_found_by_its_name_its_id_and_the_id_s_beginning(tmp_path: 
     assert refused(tmp_path, "trig_01").code == "ambiguous"
 
 
-@pytest.mark.parametrize("text", ["bet", "", "trig_02", "%", "BETA"])
+@pytest.mark.parametrize("text", ["", "trig_02", "%", "omega"])
 def test_a_text_that_names_nothing_is_refused_with_the_names_there_are(tmp_path: Path, text: str) -> None:
     keep_two(tmp_path)
     assert (refused(tmp_path, text).code, refused(tmp_path, text).hint) == (
@@ -195,7 +195,42 @@ def test_a_text_that_names_nothing_is_refused_with_the_names_there_are(tmp_path:
 
 def test_in_an_empty_store_the_hint_says_how_to_begin(tmp_path: Path) -> None:
     with_store(tmp_path, lambda writer: writer.transact(lambda db: db.execute("SELECT 1")))
-    assert refused(tmp_path, "triage").hint == "minion init, or minion routine add FILE"
+    hint = "begin one with `minion routine new --list` or `minion routine add FILE`"
+    assert refused(tmp_path, "triage").hint == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Standup-Prep", "standup-prep"),
+        ("Standup", "standup-prep"),
+        ("evning", "evening-review"),
+        ("revew", "evening-review"),
+        ("standupprep", "standup-prep"),
+        ("alhpa", "alpha"),
+        ("al", "alpha"),
+    ],
+)
+def test_a_slip_of_a_name_is_told_the_nearest_one_first(tmp_path: Path, text: str, meant: str) -> None:
+    keep_two(tmp_path)
+
+    async def story(writer: Writer) -> None:
+        for name in ("evening-review", "standup-prep"):
+            await keep(writer, document(name))
+
+    with_store(tmp_path, story)
+    assert refused(tmp_path, text).hint == f"did you mean {meant}? `minion routine list` shows them all"
+
+
+def test_when_there_are_many_names_the_hint_says_how_many_more(tmp_path: Path) -> None:
+    async def story(writer: Writer) -> None:
+        for number in range(11):
+            await keep(writer, document(f"r{number:02}"))
+
+    with_store(tmp_path, story)
+    listed = ", ".join(f"r{number:02}" for number in range(8))
+    hint = f"name one of: {listed} and 3 more, which `minion routine list` shows"
+    assert refused(tmp_path, "zzzz").hint == hint
 
 
 def test_the_last_run_of_a_routine_is_its_newest(tmp_path: Path) -> None:

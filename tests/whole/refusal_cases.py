@@ -205,6 +205,7 @@ ROUTINES: Final = (
          "{name: b, pipeline: [say], content: x, repositories}\n")),
     b("a routine that is there with other content", "routine_exists", name="a", content="other"),
     Case("a routine that is not there", "no_such_routine", "run b"),
+    Case("a routine whose name has a slip", "no_such_routine", "run AB"),
     Case("a routine to show that is not there", "no_such_routine", "routine show b"),
     Case("a beginning that several routines have", "ambiguous", "routine show trig_01"),
     Case("a file that holds another routine, and was never good", "routine_name", "run c",

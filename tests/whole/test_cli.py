@@ -242,8 +242,13 @@ def test_a_home_that_another_process_holds_is_refused_with_the_holders_name(
 
 @pytest.mark.promise("RUN-9")
 @pytest.mark.promise("CLI-3")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_run_in_good_order(home: Home, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [(signal.SIGINT, "stopped from the terminal"), (signal.SIGTERM, "ended by a signal (SIGTERM)")],
+)
+def test_a_signal_stops_a_run_in_good_order(
+    home: Home, tmp_path: Path, number: signal.Signals, why: str
+) -> None:
     begun, marker = tmp_path / "begun", f"stopped-{tmp_path.name}-{os.getpid()}"
     os.mkfifo(begun)
     script = "import subprocess; child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()', "
@@ -262,7 +267,7 @@ def test_a_signal_stops_a_run_in_good_order(home: Home, tmp_path: Path, number: 
             process.kill()  # a failure here must not leave the test waiting for a run without an end
     run = json.loads(out)
     assert (process.returncode, run["state"], run["verdict"]) == (4, "cancelled", "skipped")
-    assert run["why"] == "stopped from the terminal"
+    assert run["why"] == why
     assert run["summary"].startswith("Cancelled after 2 completed steps")
     assert [block["state"] for block in run["blocks"]] == ["completed", "completed", "cancelled", "skipped"]
     assert wait_until(lambda: not running_with(marker), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from minion.config import Home
 from tests.house.source_tree import ROOT
 from tests.minion.stored_runs import CODES, NOW, Teller, make_order, numbered_id, perform, with_store
 from tests.whole.homes import MINION, clean_environment, make_home, write_skill
+from tests.whole.terminals import at_terminal
 
 RUNS = [numbered_id("run_", number) for number in (1, 2, 3)]
 
@@ -146,11 +148,75 @@ def test_bash_completes_with_the_script(home: Home, tmp_path: Path) -> None:
         check=True,
     )
     *offers, registered = ended.stdout.splitlines()
-    # bash keeps what stands before its word breaks `@` and `=`.
+    # bash keeps what stands before its word breaks: of `=` the sign too, of `@` not.
     runs = " ".join(["last", "evening-report@last", "morning-report@last", *RUNS[::-1]])
-    assert offers == ["show", "failed", "last", "completed", "", runs]
+    assert offers == ["show", "failed", "@last", "completed", "", runs]
     assert (registered, ended.stderr) == ("complete -o nosort -F _minion_complete minion", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        # readline has `@` begin a host's name, and replaces it; of `=` it keeps all in front.
+        ("show evening-report@l", "@last"),
+        ("show evening-report@", "@last"),
+        ("runs --state=fai", "failed"),
+        ("show 'evening-report@l", "evening-report@last"),
+    ],
+)
+def test_bash_gets_what_it_puts_in_the_place_of_the_word(
+    home: Home, capsys: pytest.CaptureFixture[str], line: str, value: str
+) -> None:
+    asked = ["__complete", "bash", f"minion --home {home.root} {line}", " \t\n\"'@><=;|&(:"]
+    assert run(minion, "minion", asked) == 0
+    assert capsys.readouterr().out.splitlines()[0].split("\t")[1] == value
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("minion show evening-report@l", "minion show evening-report@last"),
+        ("minion show evening-report@", "minion show evening-report@last"),
+        ("minion runs --state=fai", "minion runs --state=failed"),
+        ("minion import rou", "minion import routines.yaml"),
+        ("minion run evening-report --input @al", "minion run evening-report --input @alert.json"),
+    ],
+)
+def test_a_tab_at_a_real_bash_completes_the_line_in_place(
+    home: Home, tmp_path: Path, line: str, completed: str
+) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash on this machine")
+    for name in ("routines.yaml", "alert.json"):
+        (tmp_path / name).touch()
+    path = f"{MINION.parent}:{os.environ['PATH']}"
+    env = clean_environment(home) | {"MINION_HOME": str(home.root), "PATH": path, "TERM": "dumb", "PS1": "> "}
+    with at_terminal([bash, "--norc", "-i"], env=env | {"INPUTRC": os.devnull}, cwd=tmp_path) as terminal:
+        terminal.type("> ", 'eval "$(minion completion bash)"')
+        # What the line became is what is performed: the echo of the keys holds backspaces and bells.
+        only_said = 'if [ "$1" = __complete ]; then command minion "$@"; else echo "<minion $*>"; fi'
+        terminal.type("> ", f"minion() {{ {only_said}; }}")
+        terminal.type("> ", f"{line}\t")
+        terminal.wait_for(f"<{completed}>")
+
+
+def test_files_are_offered_behind_an_at_sign_and_for_an_import(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("alert.json", "al ert.json", ".alert", "sub/alarm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert offered(home, "run morning-report --input @al") == ["@alert.json"]
+    assert offered(home, "run morning-report --input @") == ["@alert.json"]
+    assert offered(home, "run morning-report --input @sub/") == ["@sub/alarm"]
+    assert offered(home, "run morning-report --input @nowhere/") == []
+    assert offered(home, "run morning-report --input al") == []
+    (found,) = candidates(minion, ["--home", str(home.root), "import"], "al")
+    assert (found.type, found.value) == ("file", "al")
 
 
 def test_completing_a_command_imports_none_of_them(home: Home) -> None:
@@ -165,5 +231,5 @@ def test_completing_a_command_imports_none_of_them(home: Home) -> None:
     ended = subprocess.run(asked, env=clean_environment(home), capture_output=True, text=True, check=True)
     *offers, loaded = ended.stdout.splitlines()
     assert [line.split("\t")[1] for line in offers] == ["run", "runs"]
-    ours = {"minion.cli", "minion.commands", "minion.commands.completion", "minion.config"}
+    ours = {"minion.cli", "minion.commands", "minion.commands.completion", "minion.config", "minion.terminal"}
     assert set(json.loads(loaded.replace("'", '"'))) == ours

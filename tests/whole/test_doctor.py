@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,19 @@ from minion import cli
 from minion.config import Home, held
 from minion.doctor.house import secrets
 from tests.minion.patients import first_on_path, give, put_program, tree_of
-from tests.whole.homes import make_home, performed, run_cli, write_routine, write_secrets, write_skill
+from tests.whole.homes import (
+    clean_environment,
+    command_line,
+    make_home,
+    performed,
+    run_cli,
+    write_routine,
+    write_secrets,
+    write_skill,
+)
+from tests.whole.terminals import at_terminal
 
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 MARKS = {"ok": "✓ ok", "warning": "! warning", "problem": "✗ problem"}
 
 
@@ -119,3 +131,21 @@ def test_where_nearly_everything_is_wrong_each_thing_is_a_finding_and_none_a_tra
     assert {"git", "config", "secrets", "store", "routine torn"} <= wrong
     assert {name for name, state in states.items() if state == "warning"} >= {"sandbox", "home", "program"}
     assert tree_of(home) == before
+
+
+def test_on_a_terminal_a_sentence_is_wrapped_under_its_column_and_a_fix_never(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    write_routine(home, "report", "write-daily-report", "send-to-slack", repositories=[str(tmp_path / "moved")])
+    env = clean_environment(home) | {"COLUMNS": "72"}
+    with at_terminal(command_line(home, "doctor"), env=env, cwd=tmp_path) as terminal:
+        assert terminal.ended() == 1
+    lines = ANSI.sub("", terminal.shown).splitlines()
+    said = [line for line in lines[:-1] if "fix: " not in line]
+    at = next(number for number, line in enumerate(lines) if line.startswith(MARKS["problem"]))
+    column = lines[at].index("No run can clone")
+    # Only a single word may be longer than its line.
+    assert all(len(line) <= 72 or " " not in line[column:] for line in said)
+    below = lines[at + 1 : next(n for n, line in enumerate(lines) if n > at and "fix: " in line) + 1]
+    assert len(below) > 1
+    assert all(line[:column].isspace() and line[column] != " " for line in below)
+    assert below[-1].endswith("routine edit report")

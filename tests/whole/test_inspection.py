@@ -55,7 +55,7 @@ def test_effects_say_what_was_done_what_was_not_and_how_to_take_it_back(home: Ho
     ]
     shown = run_cli(home, "effects", "last", cwd=home.root)
     file = home.outbox / "inspect" / "a.md"
-    assert f"where  outbox/inspect/a.md\n    saw    1 bytes\n    undo   rm {file}" in shown.out
+    assert f"where  ./outbox/inspect/a.md\n    saw    1 bytes\n    undo   rm {file}" in shown.out
     assert "message:strangers is not on the routine's list of effects" in shown.out
     # The command that is shown really takes it back.
     assert os.system(f"rm {file}") == 0  # noqa: S605

@@ -18,6 +18,7 @@ from minion.setup.installation import (
     check_links,
     check_unused,
     check_user,
+    first_command,
     install,
     main,
     place_links,
@@ -217,6 +218,21 @@ def test_the_line_for_the_startup_file_is_exact_and_only_told_when_it_is_needed(
     assert startup_line(on_path) is None
 
 
+def test_the_first_command_is_fit_for_a_shell_where_the_home_has_a_blank_and_the_path_another_minion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path / "my home" / ".local")
+    assert first_command(place) == f"'{place.links[0]}' setup"
+    bin_folder, other = place.links[0].parent, tmp_path / "other"
+    for folder in (bin_folder, other):
+        folder.mkdir(parents=True)
+        (folder / "minion").touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{bin_folder}:{other}")
+    assert first_command(place) == "minion setup"
+    monkeypatch.setenv("PATH", f"{other}:{bin_folder}")
+    assert first_command(place) == f"'{place.links[0]}' setup"
+
+
 def test_this_program_proves_itself_whole_and_another_does_not(tmp_path: Path) -> None:
     assert prove()
     for folder in ("minion", "server"):
@@ -265,7 +281,7 @@ def test_an_installed_minion_outlives_its_checkout_runs_upgrades_and_goes(tmp_pa
     making = ("make", "install", f"PREFIX={prefix}", f"PYTHON={sys.executable}")
     told = done(*making, cwd=checkout)
     (first,) = place.programs()
-    for words in (str(first), str(prefix / "bin/minion"), "next     minion init"):
+    for words in (str(first), str(prefix / "bin/minion"), "next     minion setup"):
         assert words in told
     # One that fails: the registry is not there. The one before goes on working.
     unreached = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}

@@ -99,12 +99,77 @@ def test_a_routine_that_somebody_else_changed_meanwhile_is_not_written_over(
 
 def test_without_any_editor_one_is_asked_for(kept: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("EDITOR", raising=False)
     ended = edited(kept, 'an "unclosed quote', monkeypatch)
-    assert (ended.code, ended.err) == (
+    file = kept.routines / "weekly.yaml"
+    assert (ended.code, ended.err.splitlines()) == (
         "no_editor",
-        "minion: No editor was found.\nhint: export EDITOR=nano, or the one you like\n",
+        [
+            '! VISUAL names an editor that is not here: an "unclosed quote',
+            "minion: No editor was found.",
+            f"hint: name one with `export VISUAL=PROGRAM`; or edit {file}, then"
+            f" `minion --home {kept.root} routine add {file} --replace`",
+        ],
     )
     assert files(kept) == {"weekly.yaml": ROUTINE}
+
+
+def test_an_editor_nobody_named_is_not_opened_without_a_terminal(
+    kept: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = tmp_path / "vi"
+    here.write_text(f"#!/bin/sh\necho opened > {tmp_path}/seen\n")
+    here.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("EDITOR", raising=False)
+    for named, warned in (("", False), ("frob --wait", True)):
+        ended = edited(kept, named, monkeypatch)
+        assert (ended.code, ended.exit_code) == ("no_terminal", 3)
+        assert ("! VISUAL names an editor that is not here: frob --wait" in ended.err) is warned
+    assert not (tmp_path / "seen").exists()
+    assert files(kept) == {"weekly.yaml": ROUTINE}
+
+
+def test_after_a_failed_editor_the_hint_names_one_that_is_here(
+    kept: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, body in (("fails", "#!/bin/sh\nexit 3\n"), ("vi", "#!/bin/sh\n"), ("odd", "\x00no program")):
+        (tmp_path / name).write_text(body)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name, said in (("fails", "ended with 3"), ("odd", "cannot be started")):
+        ended = edited(kept, name, monkeypatch)
+        assert (ended.code, said in ended.err) == ("editor_failed", True)
+        assert ended.err.endswith("hint: name another editor with `export VISUAL=vi`\n")
+    assert files(kept) == {"weekly.yaml": ROUTINE}
+
+
+def test_a_draft_can_be_thrown_away(kept: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    discard = f"minion --home {kept.root} routine edit weekly --discard"
+    assert f"`{discard}` throws it away" in edited(kept, "sed -i s/pipeline/pipelin/", monkeypatch).err
+    assert f"`{discard}` throws it away" in edited(kept, "true", monkeypatch).err
+    for said in ("The draft of weekly is thrown away; the routine is as it was.", "There is no draft of weekly."):
+        ended = say(Place(kept.root.parent), "routine edit weekly --discard")
+        assert (ended.exit_code, ended.out) == (0, f"{said}\n")
+        assert files(kept) == {"weekly.yaml": ROUTINE}
+
+
+def test_a_renamed_draft_is_told_that_the_name_stays(kept: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = edited(kept, "sed -i s/weekly/monthly/", monkeypatch)
+    assert "hint: put `name: weekly` back, the name stays: another name is another routine" in ended.err
+    assert "rename the file" not in ended.err
+
+
+def test_a_file_that_was_never_taken_in_can_be_mended(kept: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = kept.routines / "broken.yaml"
+    file.write_text(ROUTINE.replace("name: weekly", "name: broken").replace("pipeline", "pipelin"))
+    monkeypatch.setenv("VISUAL", "sed -i s/pipelin:/pipeline:/")
+    ended = say(Place(kept.root.parent), "routine edit broken")
+    assert (ended.exit_code, ended.err, "broken is kept in " in ended.out) == (0, "", True)
+    assert say(Place(kept.root.parent), "routine remove broken").exit_code == 0
+    assert files(kept) == {"weekly.yaml": ROUTINE}
+    for outside in ("../minion", "nobody"):
+        assert say(Place(kept.root.parent), f"routine edit {outside}").code == "no_such_routine"
 
 
 @pytest.mark.heavy

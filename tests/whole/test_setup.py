@@ -13,10 +13,11 @@ from minion.app import initialise
 from minion.config import Home, held, load_config
 from minion.engines.registry import AVAILABLE, ENGINES, engine_named
 from minion.setup.trials import performed
-from server.contract.refusals import BadDocument, TrialFailed
+from server.contract.refusals import BadDocument, Refused, TrialFailed
 from tests.skills.repositories import Repository
 from tests.waiting import wait_until
 from tests.whole.homes import make_home, write_secrets
+from tests.whole.refusals_said import Place, say
 from tests.whole.sittings import contents, copied, set_up
 from tests.whole.webhooks import closed_port
 
@@ -74,7 +75,9 @@ def test_every_answer_can_be_a_flag_and_is_kept(tmp_path: Path, shop: Repository
         "tested": {"repositories": repositories, "message": None, "alert": {"exit_code": 0}},
         "changed": ["name", "timezone", "repositories", "reports", "engine", "alerts", "routine"],
     }  # fmt: skip
-    assert [line.split(" ", 3)[3] for line in said["next"][:2]] == ["run morning-report", "doctor"]
+    assert [line.split(" ", 3)[3] for line in said["next"][:3]] == [
+        "run morning-report", "schedule resume morning-report", "doctor"
+    ]  # fmt: skip
     assert (config["name"], config["timezone"], config["repositories"]) == ("desk", "Asia/Tokyo", repositories)
     assert (routine_of(home)["repositories"], routine_of(home)["paused"]) == (repositories, True)
     assert home.config_file.stat().st_mode & 0o777 == 0o600
@@ -192,7 +195,7 @@ def test_an_alert_command_gets_one_document_on_its_stdin(home: Home, tmp_path: P
     assert heard == {"v": 1, "kind": "test", "minion": "desk", "text": "A test alert of minion-hq."}
     (tmp_path / "heard").unlink()
     again = set_up(home, *words)
-    assert "alerts are sent once the minion runs by itself" in again.out
+    assert "kept; alerts are sent by the daemon, which this version does not have" in again.out
     assert (again.code, (tmp_path / "heard").exists()) == (0, False)
     assert set_up(home, "--test-message").code == 0
     assert (tmp_path / "heard").exists()
@@ -242,6 +245,9 @@ def test_a_place_that_cannot_hold_a_home_is_refused_at_once(tmp_path: Path) -> N
     (tmp_path / "file").write_text("in the way")
     ended = set_up(Home(tmp_path / "file" / "home"), "--alert-arg", "false")
     assert (ended.code, ended.refusal) == (3, "home_unwritable")
+    with pytest.raises(Refused) as caught, held(Home(tmp_path / "file" / "home"), "minion init"):
+        pass
+    assert ended.err.splitlines()[0] == f"minion: {caught.value.sentence}"
 
 
 def test_a_set_up_that_was_cut_off_is_mended_by_the_next(tmp_path: Path, shop: Repository) -> None:
@@ -284,3 +290,42 @@ def test_alerts_that_no_routine_could_have_are_refused_in_minion_json(tmp_path: 
     with pytest.raises(BadDocument, match="`notify`") as caught:
         load_config(home)
     assert caught.value.code == "bad_config"
+
+
+@pytest.mark.promise("CLI-6")
+def test_a_new_home_is_told_that_its_schedule_is_paused_and_offered_only_what_can_work(
+    tmp_path: Path, shop: Repository
+) -> None:
+    outside, inside = Home(tmp_path / "outside"), Home(tmp_path / "inside")
+    told = set_up(outside, "--name", "desk", "--timezone", "UTC").out
+    assert "run morning-report --repo PATH\n" in told
+    assert "morning-report is paused until you start it: " in told
+    assert "schedule resume morning-report\n" in told
+    offered = set_up(inside, "--repo", str(shop.folder), "--json").json()["next"]
+    assert [line.partition(f"{inside.root} ")[2] for line in offered[:2]] == [
+        "run morning-report", "schedule resume morning-report"
+    ]  # fmt: skip
+    file = inside.routines / "morning-report.json"
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | {"paused": False}))
+    again = set_up(inside).out
+    assert ("paused" in again, "schedule resume" in again) == (False, False)
+
+
+def test_what_init_offers_outside_a_checkout_asks_for_a_repository(tmp_path: Path) -> None:
+    told = say(Place(tmp_path), "init --name desk").out
+    assert "run morning-report --repo PATH" in told
+    assert "schedule resume morning-report" in told
+
+
+@pytest.mark.parametrize("commas", ["{0},{1}", "{0},", "https://example.org/a.git,https://example.org/b.git"])
+def test_repositories_with_commas_between_them_are_refused_with_how_to_part_them(
+    home: Home, shop: Repository, commas: str
+) -> None:
+    ended = set_up(home, "--repo", commas.format(shop.folder, home.root))
+    assert (ended.code, ended.refusal) == (2, "comma_list")
+    assert "hint: put blanks between several repositories, no commas" in ended.err
+
+
+def test_a_folder_with_a_comma_in_its_name_is_a_repository_as_any_other(home: Home, tmp_path: Path) -> None:
+    odd = Repository(tmp_path, "a,b")
+    assert set_up(home, "--repo", str(odd.folder), "--json").json()["repositories"] == [str(odd.folder)]

@@ -302,7 +302,7 @@ def test_a_secret_is_kept_beside_the_others_or_not_at_all(tmp_path: Path) -> Non
     assert (list(read_secrets(path)), path.stat().st_mode & 0o777) == (["two"], 0o600)
 
 
-@pytest.mark.parametrize(("value", "code"), [("brief", "secret_short"), ("x" * 66_000, "secrets_large")])
+@pytest.mark.parametrize(("value", "code"), [("brief", "secrets_short"), ("x" * 66_000, "secrets_large")])
 def test_a_secret_that_cannot_be_kept_leaves_the_file_as_it_is(tmp_path: Path, value: str, code: str) -> None:
     path = tmp_path / "secrets.json"
     keep_secret(path, "one", "first secret")

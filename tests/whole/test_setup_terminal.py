@@ -42,7 +42,7 @@ def test_a_newcomer_answers_six_questions_and_is_asked_again_after_a_wrong_answe
         terminal.type("time zone [Europe/Berlin]: ", "tokyo")
         terminal.wait_for("did you mean Asia/Tokyo?")
         terminal.type("time zone [Europe/Berlin]: ", "Asia/Tokyo")
-        terminal.type(f"repositories it works on, paths or addresses [{shop.folder}]: ", "/nowhere")
+        terminal.type("repositories it works on, paths or addresses with blanks between them [", "/nowhere")
         terminal.wait_for("/nowhere is in no git checkout")
         terminal.type(f"[{shop.folder}]: ", "")
         terminal.type("or slack [outbox]: ", "fax")
@@ -61,6 +61,8 @@ def test_a_newcomer_answers_six_questions_and_is_asked_again_after_a_wrong_answe
         terminal.wait_for("A quote is not closed")
         terminal.type("the command, run without a shell [", "true 'a b'")
         assert terminal.ended() == 0
+    # A person who is asked has no use for the name of a flag.
+    assert "--name" not in terminal.shown
     config = json.loads(home.config_file.read_bytes())
     assert (config["name"], config["timezone"]) == ("desk", "Asia/Tokyo")
     assert config["repositories"] == [str(shop.folder)]

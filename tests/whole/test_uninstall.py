@@ -99,7 +99,7 @@ def test_uninstall_removes_the_home_it_named_and_lists_what_remains_outside(home
     assert (gone["routines"], gone["runs"], gone["secrets"]) == (0, 2, ["slack_webhook"])
     assert (gone["files"] > 5, gone["bytes"] > 10_000) == (True, True)
     assert [(item["kind"], item["what"], item["undo"]) for item in said["outside"]] == [
-        ("message", "slack webhook (by nightly, 2 times)", "it was read by people: delete it there"),
+        ("message", "slack webhook (by nightly, 2 times)", "it may have been read: delete it there"),
         ("push", "shop:claude/nightly (by nightly, 2 times)", BRANCH),
         ("secret", "slack_webhook", "it stays valid where it was made: revoke it there"),
         ("completion", str(completion), f"rm {completion}"),

@@ -157,7 +157,7 @@ def pause(cursor: Cursor, number: int, unit: str) -> bool:
         )
     if cursor.draft.often not in (None, unit):
         return cursor.cannot("it says twice how often", Draft.sayable, _frequent(unit))
-    cursor.draft.often = unit
+    cursor.draft.often, cursor.draft.daily_at = unit, len(cursor.draft.items)
     return True
 
 

@@ -46,7 +46,7 @@ class Draft:
     in cron). `every`: a number of `minute` or `hour`. `often`: `day week month year`, or `months` when
     `items` holds an even choice of them. `marks`: minutes of each hour. `past`: minutes and hours as lists.
     `either`: a day of the month or a weekday is enough. `count`: so many times in a unit. `unsayable`: why
-    cron cannot say it, and what comes closest.
+    cron cannot say it, and what comes closest. `daily_at`: how many items were said before `every day`.
     """
 
     items: tuple[Item, ...] = ()
@@ -69,6 +69,7 @@ class Draft:
     offset: timedelta | None = None
     zone: str | None = None
     unsayable: tuple[str, tuple[Variant, ...]] | None = field(default=None, repr=False)
+    daily_at: int = field(default=0, compare=False, repr=False)
 
     def add(self, kind: Kind, *values: int | Clock) -> None:
         """Say more times, weekdays, days of the month or months."""

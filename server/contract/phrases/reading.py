@@ -131,7 +131,7 @@ def _cron_as_written(phrase: str, zone: str, now: datetime) -> Schedule | None:
         if not written or not parts[length].strip(",").isalpha():
             return parse_schedule(phrase, zone, now=now) if written else None
         closest = parse_schedule(line, zone, now=now)
-        sentence = f"The schedule says {' '.join(parts[length:])[:_MOST_SHOWN]!a} after its cron line"
+        sentence = f"The schedule says {' '.join(parts[length:])[:_MOST_SHOWN]!r} after its cron line"
         hint = f"closest: {said(closest)} ({closest.expression}); only a time zone may follow"
         raise BadDocument("phrase", f"{sentence}, which is not understood.", hint=hint)
     try:
@@ -210,8 +210,8 @@ def _fault_sentence(tokens: list[Token], faults: list[Fault]) -> str:
     runs: list[str] = []
     for place in sorted(unknown):
         joined = runs and place - 1 in unknown
-        runs[-1:] = [f"{runs[-1]} {tokens[place].text}"] if joined else [*runs[-1:], tokens[place].text]
-    shown = ", ".join(f"{run[:_MOST_SHOWN]!a}" for run in runs[:_MOST_CLOSEST])
+        runs[-1:] = [f"{runs[-1]} {tokens[place].shown}"] if joined else [*runs[-1:], tokens[place].shown]
+    shown = ", ".join(f"{run[:_MOST_SHOWN]!r}" for run in runs[:_MOST_CLOSEST])
     more = f" and {len(runs) - _MOST_CLOSEST} more" if len(runs) > _MOST_CLOSEST else ""
     return f"The schedule says {shown}{more}, which is not understood"
 

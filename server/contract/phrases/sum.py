@@ -13,6 +13,8 @@ from server.contract.phrases.times import TWO_TRIGGERS, compact, neighbours, res
 from server.contract.phrases.words import WEEKDAY_NAMES
 
 _ALL_WEEKDAYS: Final = frozenset(range(7))
+# Stands for the words `every day` among weekdays.
+_EVERY_DAY: Final[Item] = ("weekday", -1)
 # Kinds that may be said in pairs, a pair at a time.
 _PAIRED: Final[tuple[tuple[Kind, Kind], ...]] = (("month", "monthday"), ("weekday", "time"))
 
@@ -86,22 +88,43 @@ def _check_pairs(draft: Draft) -> None:
     17 may not: a list of days and one of times would fire four times.
     """
     groups: list[tuple[Item, ...]] = []
-    for item in draft.items:
+    for item in _with_every_day(draft):
         if groups and groups[-1][0][0] == item[0]:
             groups[-1] += (item,)
         else:
             groups.append((item,))
     kinds = [group[0][0] for group in groups]
     again = next((place for place, kind in enumerate(kinds) if kind in kinds[:place]), None)
-    if again is None or any(_is_product(groups, pair) for pair in _PAIRED):
+    every_day = any(_EVERY_DAY in group for group in groups)
+    if again is None or (not every_day and any(_is_product(groups, pair) for pair in _PAIRED)):
         return
     shared = tuple(item for group in groups if kinds.count(group[0][0]) == 1 for item in group)
     halves = [
         tuple(item for group in half if kinds.count(group[0][0]) > 1 for item in group)
         for half in (groups[:again], groups[again:])
     ]
-    apart = [replace(draft, items=half + shared) for half in halves]
+    apart = [_on_its_days(draft, half + shared) for half in halves]
     raise Unread(f"it goes by different days or times, {TWO_TRIGGERS}", *apart, together=True)
+
+
+def _with_every_day(draft: Draft) -> tuple[Item, ...]:
+    """The items; `every day` is one of them where it goes with times of its own, beside those of a weekday."""
+    items, at = draft.items, draft.daily_at
+    kinds = [kind for kind, _ in items]
+    times = [place for place, kind in enumerate(kinds) if kind == "time"]
+    in_a_row = not times or times[-1] - times[0] == len(times) - 1
+    told_apart = not in_a_row or (times and times[0] < at <= times[-1])
+    if draft.often != "day" or "weekday" not in kinds or not told_apart:
+        return items
+    return (*items[:at], _EVERY_DAY, *items[at:])
+
+
+def _on_its_days(draft: Draft, items: tuple[Item, ...]) -> Draft:
+    """The draft with these items only; `every day` among them is said as such, unless weekdays are too."""
+    plain = tuple(item for item in items if item != _EVERY_DAY)
+    if draft.often != "day" or any(kind == "weekday" for kind, _ in plain):
+        return replace(draft, items=plain, often=None if draft.often == "day" else draft.often)
+    return replace(draft, items=plain)
 
 
 def _is_product(groups: list[tuple[Item, ...]], pair: tuple[Kind, Kind]) -> bool:

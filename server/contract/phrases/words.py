@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 WEEKDAY_NAMES: Final = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
@@ -74,6 +74,8 @@ _OFFSET = re.compile(r"([+-])([0-9]{2}):([0-9]{2})")
 _MARK = re.compile(r":([0-9]{2})")
 _COUNT = re.compile(r"[0-9]{1,5}")
 _ORDINAL = re.compile(r"([0-9]{1,2})(?:st|nd|rd|th)")
+# What may stand around a word without meaning anything.
+_AROUND = "()[]\"'`!?"
 _DASHES = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-") | {"\u2019": "'", "&": " and "}
 )
@@ -86,12 +88,19 @@ class Token:
     """One piece of a phrase.
 
     `values`: number (n) · ordinal (n) · clock (hour, minute, second, 1 if the hour may be am or pm) · mark
-    (minute) · date (year, month, day, unchecked) · offset (minutes east of UTC). `text` is in small letters.
+    (minute) · date (year, month, day, unchecked) · offset (minutes east of UTC). `text` is in small letters and
+    without accents, `typed` as its author wrote it (empty where the two differ in more than that).
     """
 
     kind: Kind
     text: str
     values: tuple[int, ...] = ()
+    typed: str = field(default="", compare=False, repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The piece as a sentence quotes it."""
+        return self.typed or self.text
 
 
 _COMMA: Final = Token("comma", ",")
@@ -101,12 +110,11 @@ _DASH: Final = Token("dash", "-")
 def tokens_of(text: str) -> list[Token]:
     """The pieces of `text`, none of its letters and digits dropped; the work grows with its length."""
     pieces: list[Token] = []
-    for chunk in _folded(text).split():
+    for chunk in text.translate(_DASHES).split():
         for place, piece in enumerate(chunk.replace(";", ",").split(",")):
             if place:
                 pieces.append(_COMMA)
-            bare = piece.strip("()[]\"'`!?").rstrip(".")
-            pieces += _pieces(bare) if bare else ()
+            pieces += _as_typed(piece.strip(_AROUND).rstrip("."))
     found: list[Token] = []
     for token in pieces:
         before = found[-1] if found else _COMMA
@@ -131,6 +139,20 @@ def respelled(text: str) -> str | None:
     return guess if [token.kind for token in _pieces(guess)] == ["clock"] else None
 
 
+def _as_typed(typed: str) -> list[Token]:
+    """The tokens of one piece without blanks or commas, each with its own part of what was typed."""
+    bare = _folded(typed).strip(_AROUND).rstrip(".")
+    tokens = _pieces(bare) if bare else []
+    if len(tokens) == 1:
+        return [replace(tokens[0], typed=typed)]
+    parts = typed.split(_DASH.text)
+    words = [token for token in tokens if token is not _DASH]
+    if [_folded(part) for part in parts] != [word.text for word in words]:
+        return tokens
+    of_words = iter(parts)
+    return [token if token is _DASH else replace(token, typed=next(of_words)) for token in tokens]
+
+
 def _folded(text: str) -> str:
     """`text` in small letters, accents and typographic dashes made plain, `a.m.` as `am`."""
     plain = "".join(
@@ -143,6 +165,8 @@ def _folded(text: str) -> str:
 def _pieces(piece: str) -> list[Token]:
     if piece == "-":
         return [_DASH]
+    if piece == "everyday":
+        return [Token("word", "every"), Token("word", "day")]
     if found := _DATE.fullmatch(piece):
         return list(_moment(piece, found))
     if (single := _single(piece)) is not None:
