@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # Raise it whenever what is admitted, or how it is written out, changes: older answers are then not used.
 VERSION: Final = 1
 _SECONDS: Final = 60.0
+# What came with the program was admitted when it was released: a fresh home needs no child for it.
+RELEASED: Final = Path(__file__).with_name("bundled_admissions.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +137,16 @@ def _asked(batch: Mapping[str, Any]) -> list[dict[str, Any] | Refusal]:
     ]
 
 
-def answers_kept(
-    db: Reader | None, candidates: Sequence[Candidate]
-) -> list[dict[str, Any] | Refusal]:
+def answers_kept(db: Reader | None, candidates: Sequence[Candidate]) -> list[dict[str, Any] | Refusal]:
     """`answers_of`, for a reader of the store: what was admitted before needs no child, and nothing is kept."""
     keys = [(candidate.digest, VERSION, candidate.kind) for candidate in candidates]
     found: list[dict[str, Any] | Refusal | None] = [None] * len(keys)
     if db is not None:
         found[:] = look_up_now(db, keys)
+    found = [
+        _released(candidate) if answer is None else answer
+        for candidate, answer in zip(candidates, found, strict=True)
+    ]
     missing = [number for number, answer in enumerate(found) if answer is None]
     if missing:
         fresh = answers_of([candidates[number] for number in missing])
@@ -159,7 +164,11 @@ async def admit(writer: Writer, candidates: Sequence[Candidate]) -> list[dict[st
     import asyncio
 
     keys = [(candidate.digest, VERSION, candidate.kind) for candidate in candidates]
-    known = await writer.transact(lambda db: look_up(db, keys))
+    kept = await writer.transact(lambda db: look_up(db, keys))
+    known = [
+        _released(candidate) if document is None else document
+        for candidate, document in zip(candidates, kept, strict=True)
+    ]
     missing = [number for number, document in enumerate(known) if document is None]
     if missing:
         fresh = await asyncio.to_thread(admit_fresh, [candidates[number] for number in missing])
@@ -168,6 +177,20 @@ async def admit(writer: Writer, candidates: Sequence[Candidate]) -> list[dict[st
         new = [(keys[number], document) for number, document in zip(missing, fresh, strict=True)]
         await writer.transact(lambda db: remember(db, new))
     return [document for document in known if document is not None]
+
+
+def _released(candidate: Candidate) -> dict[str, Any] | None:
+    """The admitted form of a document that came with the program and is unchanged, None for any other."""
+    said = _all_released().get(f"{candidate.kind} {candidate.digest}")
+    return json.loads(said) if said is not None else None
+
+
+@cache
+def _all_released() -> Mapping[str, str]:
+    """Canonical JSON by kind and digest; nothing when it is of another version of the admission."""
+    said = json.loads(RELEASED.read_bytes())
+    documents: Mapping[str, str] = said["documents"] if said["version"] == VERSION else {}
+    return documents
 
 
 def routine_candidate(path: Path, body: bytes) -> Candidate:

@@ -82,7 +82,8 @@ def taken_apart(source: Path, text: str, format_: Format) -> list[tuple[Path, by
         named = source if source.suffix.lower() in FORMATS["yaml"] else source.with_suffix(".yaml")
         found = [(named, part.lstrip("\r\n").encode()) for part in parts]
     if not found:
-        raise BadDocument("no_routines", f"{source} holds no routine.", hint="write some with `minion export` first")
+        hint = "write some with `minion export` first"
+        raise BadDocument("no_routines", f"{source} holds no routine.", hint=hint)
     if len(found) > MOST_ROUTINES:
         raise BadDocument(
             "too_many_routines",

@@ -61,7 +61,8 @@ def find_run(db: sqlite3.Connection, text: str) -> str:
     if len(rows) == 1:
         return str(rows[0]["id"])
     if rows:
-        raise BadUse("ambiguous", f"Several runs begin with {text}.", hint="give more of the id; `minion runs` lists them")
+        hint = "give more of the id; `minion runs` lists them"
+        raise BadUse("ambiguous", f"Several runs begin with {text}.", hint=hint)
     stone = db.execute(
         "SELECT 1 FROM home_chain WHERE kind = 'tombstone' AND ref = ?", (text,)
     ).fetchone()

@@ -40,8 +40,9 @@ def routine(body: bytes, name: str = "r.json") -> Candidate:
 
 
 def skill(name: str = "send-to-slack") -> Candidate:
-    """A bundled skill as a candidate."""
-    return Candidate("skill", name, f"{name}/SKILL.md", (bundled_folder() / name / "SKILL.md").read_bytes())
+    """A bundled skill as a candidate, with a line more: as it is, it was admitted when it was released."""
+    body = (bundled_folder() / name / "SKILL.md").read_bytes() + b"\nChanged.\n"
+    return Candidate("skill", name, f"{name}/SKILL.md", body)
 
 
 def remembered(folder: Path) -> list[tuple[Any, ...]]:

@@ -71,6 +71,7 @@ def test_init_makes_a_home_once_and_says_what_is_in_it(tmp_path: Path, shop: Rep
     assert home.root.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.heavy
 def test_init_outside_a_checkout_makes_a_routine_without_a_repository(tmp_path: Path) -> None:
     home = Home(tmp_path / "fresh")
     ended = run_cli(home, "init")
@@ -211,6 +212,7 @@ def test_a_good_edit_is_in_force_at_the_next_run(home: Home) -> None:
     assert run_cli(home, "routine", "show", "a", "--json").json()["revision"] == 2
 
 
+@pytest.mark.heavy
 def test_one_run_may_work_on_another_repository(home: Home, tmp_path: Path, shop: Repository) -> None:
     write_skill(home, "where", "print([place['name'] for place in task['repositories']], sorted(os.listdir('.')))")
     write_routine(home, "where", "where")

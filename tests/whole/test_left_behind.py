@@ -61,6 +61,7 @@ def test_a_run_whose_owner_was_killed_is_not_told_to_be_running_and_ends_when_it
     assert parse_instant(closed["started_at"]) <= parse_instant(heard)
 
 
+@pytest.mark.heavy
 def test_a_routine_whose_one_time_is_over_can_still_be_paused_changed_and_taken_elsewhere(tmp_path: Path) -> None:
     place = Place(make_home(tmp_path).root.parent)
     once = "name: once\ncontent: x\nrepositories: []\ntriggers: [{type: once, at: 2030-01-01T10:00}]\n"

@@ -123,6 +123,7 @@ def test_what_is_no_repository_fails_the_run_with_its_repository_named(tmp_path:
         assert f"The repository {path.name} could not be cloned" in run["why"]
 
 
+@pytest.mark.heavy
 def test_a_path_with_a_newline_is_refused_in_a_routine_and_works_from_the_command_line(
     tmp_path: Path,
 ) -> None:

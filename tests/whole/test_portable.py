@@ -75,7 +75,9 @@ def meaning(place: Place, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.promise("CLI-16")
-@pytest.mark.parametrize("format_", ["yaml", "markdown", "jsonl"])
+@pytest.mark.parametrize(
+    "format_", ["yaml", *(pytest.param(name, marks=pytest.mark.heavy) for name in ("markdown", "jsonl"))]
+)
 def test_a_routine_goes_to_another_minion_and_means_the_same_there(
     home: Place, other: Place, format_: str
 ) -> None:
@@ -92,6 +94,7 @@ def test_a_routine_goes_to_another_minion_and_means_the_same_there(
         assert meaning(other, name) == meaning(home, name)
 
 
+@pytest.mark.heavy
 @pytest.mark.promise("CLI-16")
 def test_all_routines_go_through_a_pipe_with_their_comments(home: Place, other: Place) -> None:
     told = say(home, "export weekly plain")
@@ -107,6 +110,7 @@ def test_all_routines_go_through_a_pipe_with_their_comments(home: Place, other: 
     assert json.loads(say(home, "export plain --format jsonl").out) == json.loads(PLAIN)
 
 
+@pytest.mark.heavy
 def test_the_skills_of_ones_own_that_a_routine_needs_are_named(home: Place) -> None:
     told = say(home, "export own")
     assert (told.exit_code, "name: own" in told.out) == (0, True)

@@ -85,6 +85,7 @@ def test_a_person_at_a_terminal_is_asked_and_no_means_no(place: Place) -> None:
         assert list(files(place)) == kept
 
 
+@pytest.mark.heavy
 def test_the_routine_that_was_agreed_to_is_a_file_people_can_read_and_it_runs(place: Place) -> None:
     shop = Repository(place.folder)
     shop.write("a.txt", "a\n")
@@ -120,6 +121,7 @@ def test_a_name_that_is_taken_gets_a_number_and_a_given_one_is_kept_to(place: Pl
     assert sorted(files(place)) == ["mine.yaml", "triage-inbox-2.yaml", "triage-inbox.yaml"]
 
 
+@pytest.mark.heavy
 def test_words_that_fit_nothing_become_a_prompt_and_the_caution_says_what_that_means(place: Place) -> None:
     said = printed(say(place, 'schedule "tomorrow at noon: check the weather" --yes --json'))
     assert (said["pipeline"], said["template"], said["cron"]) == ([], None, None)

@@ -292,6 +292,7 @@ def test_alerts_that_no_routine_could_have_are_refused_in_minion_json(tmp_path: 
     assert caught.value.code == "bad_config"
 
 
+@pytest.mark.heavy
 @pytest.mark.promise("CLI-6")
 def test_a_new_home_is_told_that_its_schedule_is_paused_and_offered_only_what_can_work(
     tmp_path: Path, shop: Repository
@@ -311,6 +312,7 @@ def test_a_new_home_is_told_that_its_schedule_is_paused_and_offered_only_what_ca
     assert ("paused" in again, "schedule resume" in again) == (False, False)
 
 
+@pytest.mark.heavy
 def test_what_init_offers_outside_a_checkout_asks_for_a_repository(tmp_path: Path) -> None:
     told = say(Place(tmp_path), "init --name desk").out
     assert "run morning-report --repo PATH" in told

@@ -80,6 +80,7 @@ def test_a_skill_is_begun_packed_checked_added_and_run_by_a_routine(tmp_path: Pa
     assert listed["description"] == 'Says "hi": use it.'
 
 
+@pytest.mark.heavy
 def test_a_skill_begun_in_the_home_runs_as_it_is(home: Home) -> None:
     assert run_cli(home, "skill", "new", "greet").code == 0
     write_routine(home, "hello", "greet")
@@ -220,6 +221,7 @@ def test_show_gives_header_files_digest_and_the_head_and_no_control_characters(h
     refused(run_cli(home, "skill", "show", "nobody"), 2, "There is no skill nobody")
 
 
+@pytest.mark.heavy
 def test_a_skill_in_use_is_removed_only_by_force_and_a_bundled_one_never(tmp_path: Path, home: Home) -> None:
     write_skill(home, "greet", "print('x')")
     write_routine(home, "hello", "greet")

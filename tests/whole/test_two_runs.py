@@ -67,6 +67,7 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
+@pytest.mark.heavy
 @pytest.mark.promise("RUN-2")
 def test_peer_defect_2_two_runs_of_one_routine_at_once_never_mix(home: Home, tmp_path: Path) -> None:
     (apple, pear), heard = asyncio.run(two_at_once(home, ("one", "one"), tmp_path))
