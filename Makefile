@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
+# Compiled tests are kept between runs, whatever the shell says: rewriting their assertions takes seconds a worker.
+unexport PYTHONDONTWRITEBYTECODE
 NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found."; echo "hint: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
 # Where `make install` puts the program: PREFIX/share/minion-hq, with links in PREFIX/bin.
 PREFIX ?= $(HOME)/.local
