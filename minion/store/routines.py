@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,20 +119,26 @@ def find_routine(db: sqlite3.Connection, text: str) -> KeptRoutine:
 
 def _others(names: list[str], text: str) -> str:
     """What to say instead of a name that is not there: the nearest one, else which there are."""
-    from difflib import get_close_matches  # only who mistypes a name pays for it
-
     if not names:
         return "begin one with `minion routine new --list` or `minion routine add FILE`"
+    near = nearest_name(names, text)
+    if near is not None:
+        return f"did you mean {near}? `minion routine list` shows them all"
+    left = len(names) - _NAMED
+    more = f" and {left} more, which `minion routine list` shows" if left > 0 else ""
+    return f"name one of: {', '.join(names[:_NAMED])}{more}"
+
+
+def nearest_name(names: Sequence[str], text: str) -> str | None:
+    """The name that `text` is most likely a slip of; None when none is near."""
+    from difflib import get_close_matches  # only who mistypes a name pays for it
+
     # A slip is also looked for in a name's parts: `evning` means evening-review.
     parts = {part: name for name in reversed(names) for part in name.split("-")} | {name: name for name in names}
     typed = text[:64].lower()
     begun = [name for name in names if typed and name.startswith(typed)]
     near = begun[:1] or [parts[part] for part in get_close_matches(typed, parts, n=1, cutoff=0.7)]
-    if near:
-        return f"did you mean {near[0]}? `minion routine list` shows them all"
-    left = len(names) - _NAMED
-    more = f" and {left} more, which `minion routine list` shows" if left > 0 else ""
-    return f"name one of: {', '.join(names[:_NAMED])}{more}"
+    return near[0] if near else None
 
 
 # So many names still make a hint that is read.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from minion.store.chained import event_body, home_body, step_body
+from minion.store.routines import nearest_name
 from server.contract.digest import CHAIN_START, first_broken_link
 from server.contract.refusals import BadUse, NotFound
 from server.contract.run import has_ended
@@ -72,7 +73,10 @@ def find_run(db: sqlite3.Connection, text: str) -> str:
     routine = db.execute("SELECT 1 FROM routines WHERE name = ? AND removed_at IS NULL", (name,)).fetchone()
     if routine is not None:
         raise NotFound("never_ran", f"The routine {name} has not run yet.", hint=f"minion run {name}")
-    raise NotFound("no_such_run", f"There is no run {text}.", hint="minion runs")
+    names = [row["routine"] for row in db.execute("SELECT DISTINCT routine FROM runs ORDER BY routine").fetchall()]
+    near = None if text.startswith("run_") else nearest_name(names, name)
+    hint = "minion runs" if near is None else f"did you mean {near}? `minion runs` lists them all"
+    raise NotFound("no_such_run", f"There is no run {text}.", hint=hint)
 
 
 def whole_run(db: sqlite3.Connection, run_id: str) -> dict[str, Any]:

@@ -67,6 +67,13 @@ def test_what_a_skill_said_on_stderr_is_kept_without_secrets_and_cannot_drive_th
     assert "\x1b" not in told.out
 
 
+def test_a_slip_in_a_routines_name_is_answered_with_the_nearest_that_ran(place: Place) -> None:
+    for slip in ("Both", "bth", "boht@last"):
+        told = say(place, f"logs {slip}")
+        assert (told.code, "did you mean both?" in told.err) == ("no_such_run", True)
+    assert "did you mean" not in say(place, "logs run_zz").err
+
+
 def test_long_texts_are_cut_unless_one_step_or_everything_is_asked_for(place: Place) -> None:
     run = printed(say(place, "runs --state unchecked --json"))[0]["id"]
     assert "│ … 18 more lines" in say(place, f"logs {run}").out
