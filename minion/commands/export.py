@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -21,6 +21,7 @@ from server.contract.refusals import BadUse, NotFound, Refused
 
 if TYPE_CHECKING:
     from minion.config import Home
+    from minion.routines.portable import Format
     from minion.store.admissions import Reader
 
 _FORMATS: Final = ("yaml", "markdown", "jsonl")
@@ -35,7 +36,7 @@ _ALL: Final = 100_000
 @click.option("--output", "-o", metavar="FILE|FOLDER/", help="Write there; into a folder, one file for each.")
 @click.pass_context
 def command(
-    ctx: click.Context, names: tuple[str, ...], runs: bool, format_: str | None, output: str | None
+    ctx: click.Context, names: tuple[str, ...], runs: bool, format_: Format | None, output: str | None
 ) -> None:
     """Write out routines, or runs, to standard output or a file.
 
@@ -56,7 +57,7 @@ def command(
     """
     home = home_of(ctx)
     load_config(home)
-    chosen = format_ or ("jsonl" if runs else "yaml")
+    chosen: Format = format_ or ("jsonl" if runs else "yaml")
     if runs and chosen == "yaml":
         raise BadUse("bad_format", "Runs are not written as YAML.", hint="--format jsonl, or markdown to read")
     with read_only(home.store) as db:
@@ -74,25 +75,23 @@ def command(
         _write(Path(output).parent, {Path(output).name: whole})
 
 
-def _together(texts: Mapping[str, str], format_: str, *, runs: bool) -> str:
-    from minion.routines.portable import Format, together
+def _together(texts: Mapping[str, str], format_: Format, *, runs: bool) -> str:
+    from minion.routines.portable import together
 
     if runs:
         return "".join(texts.values()) if format_ == "jsonl" else "\n---\n\n".join(texts.values())
-    known: dict[str, Format] = {name: name for name in get_args(Format)}
-    return together(list(texts.values()), known[format_])
+    return together(list(texts.values()), format_)
 
 
-def _routines(home: Home, db: Reader, names: Sequence[str], format_: str) -> dict[str, str]:
+def _routines(home: Home, db: Reader, names: Sequence[str], format_: Format) -> dict[str, str]:
     from minion.admission import as_written, routine_candidate
-    from minion.routines.portable import Format, written_out
+    from minion.routines.portable import written_out
     from minion.skills.loader import bundled_names
 
     kept = [find_routine(db, name) for name in names] if names else list_routines(db)
     sources = [(Path(item.source), _read(item)) for item in kept]
     said = as_written([routine_candidate(path, body) for path, body in sources]) if sources else []
-    known: dict[str, Format] = {name: name for name in get_args(Format)}
-    texts = written_out([(p, b, d) for (p, b), d in zip(sources, said, strict=True)], known[format_])
+    texts = written_out([(p, b, d) for (p, b), d in zip(sources, said, strict=True)], format_)
     bundled = bundled_names()
     own = dict.fromkeys(skill for item in kept for skill in item.document["pipeline"] if skill not in bundled)
     if own:
@@ -110,7 +109,7 @@ def _read(item: KeptRoutine) -> bytes:
         raise NotFound("no_file", says, hint=hint) from error
 
 
-def _runs(db: Reader, names: Sequence[str], format_: str) -> dict[str, str]:
+def _runs(db: Reader, names: Sequence[str], format_: Format) -> dict[str, str]:
     ids: dict[str, None] = {}
     if not names:
         ids = dict.fromkeys(run["id"] for run in list_runs(db, limit=_ALL))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +16,7 @@ from server.contract.refusals import BadDocument, BadUse, NotFound
 if TYPE_CHECKING:
     from minion.app import Added
     from minion.config import Home
+    from minion.routines.portable import Format
 
 _FORMATS: Final = ("yaml", "markdown", "jsonl")
 _MOST_BYTES: Final = 32 * 1024 * 1024
@@ -27,7 +28,9 @@ _MOST_BYTES: Final = 32 * 1024 * 1024
 @click.option("--replace", is_flag=True, help="Change routines that are here under the same names.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
-def command(ctx: click.Context, files: tuple[str, ...], format_: str | None, replace: bool, as_json: bool) -> None:
+def command(
+    ctx: click.Context, files: tuple[str, ...], format_: Format | None, replace: bool, as_json: bool
+) -> None:
     """Take in routines from files: YAML (one or several documents), Markdown, JSON lines, JSON.
 
     All of them are taken in, or none: each is checked first as routine add does. FILE may be - for standard input,
@@ -40,15 +43,14 @@ def command(ctx: click.Context, files: tuple[str, ...], format_: str | None, rep
       minion import review.md triage.md
       minion import - --format yaml < routines.yaml
     """
-    from minion.routines.portable import Format, format_of, taken_apart
+    from minion.routines.portable import format_of, taken_apart
 
     home = home_of(ctx)
     load_config(home)
-    known: dict[str, Format] = {name: name for name in get_args(Format)}
     entries = []
     for name in files:
         path = Path("standard-input" if name == "-" else name)
-        chosen = known[format_] if format_ is not None else format_of(path)
+        chosen = format_ or format_of(path)
         if chosen is None:
             says = f"The name {path.name!r} does not say in which format it is."
             raise BadUse("no_format", says, hint="add --format yaml, markdown or jsonl")

@@ -13,7 +13,7 @@ from minion.doctor.finding import Finding, ok, problem, refused, warning
 from minion.doctor.house import config_of
 from minion.doctor.remedies import edit, edit_routine, quoted, reinstall
 from minion.engines.registry import AVAILABLE
-from minion.routines.files import all_routine_files
+from minion.routines.files import all_routine_files, read_file
 from minion.runner.webhook import webhook_of
 from minion.secrets_file import read_secrets
 from minion.skills.loader import (
@@ -30,8 +30,6 @@ from server.contract.refusals import Refusal
 
 # The bundled skill that looks into no repository; nor does the one that reports.
 _SEND: Final = "send-to-slack"
-# One byte over what a document may have: enough to be refused as too large.
-_READ_BYTES: Final = 256 * 1024 + 1
 
 
 @dataclass(slots=True)
@@ -60,7 +58,7 @@ def documents(home: Home, now: str, fit: list[Mapping[str, Any]] | None = None) 
         except Refusal as refusal:
             skills.refused[name] = refusal
     files = all_routine_files(home)
-    routines = [routine_candidate(path, _read(path)) for path in files]
+    routines = [routine_candidate(path, read_file(path)) for path in files]
     answers = _answers(home, routines, skills, now)
     found = _skill_findings(home, skills, places)
     admitted: list[Mapping[str, Any]] = []
@@ -206,8 +204,3 @@ def _list_of(routines: Sequence[Mapping[str, Any]]) -> str:
         return "There are no routines yet."
     said = "routine is" if count == 1 else "routines are"
     return f"{count} {said} admitted, schedules and zones included: {names}."
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_READ_BYTES)

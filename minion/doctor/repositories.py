@@ -11,7 +11,7 @@ from typing import Any, Final
 from minion.config import passed_environment, search_path
 from minion.doctor.finding import Finding, ok, problem
 from minion.doctor.remedies import edit_routine
-from minion.runner.git import Git, GitFailed
+from minion.runner.git import Git, GitFailed, safe_spellings
 
 # A repository of this machine answers at once; a disk that does not is not waited for longer, for one or for all.
 _ASK_S: Final = 5.0
@@ -27,7 +27,7 @@ async def repositories(folder: Path, routines: Sequence[Mapping[str, Any]]) -> l
     here = [(name, item) for name, item in wanted if item["url"].startswith("/")]
     there = {str(item["url"]) for _, item in wanted if not item["url"].startswith("/")}
     git = Git.prepare(
-        folder, agent="doctor", safe=[path for _, item in here for path in _spellings(item["url"])],
+        folder, agent="doctor", safe=[path for _, item in here for path in safe_spellings(item["url"])],
         search_path=search_path(), passed_env=passed_environment(),
     )  # fmt: skip
     why: dict[tuple[str, str | None], str | None] = {}
@@ -61,12 +61,6 @@ async def _unreadable(git: Git, url: str, branch: str | None) -> str | None:
         words = words.removeprefix("fatal: ").partition(" fatal:")[0]
         return f"git cannot read {url} ({words.rstrip('.')})"
     return None if answer.strip() or branch is None else f"{url} has no branch {branch}"
-
-
-def _spellings(path: str) -> list[str]:
-    """The spellings under which git asks whether a repository of this machine is safe to read."""
-    real = os.path.realpath(path)
-    return list(dict.fromkeys((path, real, f"{path}/.git", f"{real}/.git")))
 
 
 def _told(read: int, there: Iterable[str], late: Iterable[str]) -> list[Finding]:

@@ -186,3 +186,9 @@ def _quoted(value: str) -> str:
     """A value of a git config file; control characters cannot be written in one and are dropped."""
     clean = "".join(character for character in value if character >= " ")
     return '"' + clean.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def safe_spellings(path: str) -> list[str]:
+    """The spellings of a repository of this machine under which git asks whether it is safe to read."""
+    real = os.path.realpath(path)
+    return list(dict.fromkeys((path, real, f"{path}/.git", f"{real}/.git")))

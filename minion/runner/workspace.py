@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from minion.runner.git import Git, GitFailed
+from minion.runner.git import Git, GitFailed, safe_spellings
 from minion.wire import Order, OrderedRepository
 
 # Configuration that a coding client would obey; a session must neither see nor change a repository's own.
@@ -68,7 +68,7 @@ async def lay_out(order: Order) -> Workspace:
     folders = {name: run_dir / name for name in ("git", "workspace", "history", "scratch")}
     for folder in folders.values():
         folder.mkdir(mode=0o700)
-    safe = [path for item in order.repositories if item.local for path in _owners(item.url)]
+    safe = [path for item in order.repositories if item.local for path in safe_spellings(item.url)]
     git = Git.prepare(
         run_dir,
         agent=order.agent,
@@ -123,12 +123,6 @@ async def _commit_of(git: Git, git_dir: Path, branch: str, *, asked: bool) -> st
             return None  # a repository without a commit
         raise
     return out.decode().strip()
-
-
-def _owners(url: str) -> list[str]:
-    """The spellings under which git asks whether a local repository is safe to read."""
-    real = os.path.realpath(url)
-    return list(dict.fromkeys((url, real, f"{url}/.git", f"{real}/.git")))
 
 
 def nested_git(files: Path) -> str | None:

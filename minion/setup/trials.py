@@ -22,7 +22,7 @@ from typing import Any, Final
 from minion.admission import Candidate, admit_fresh
 from minion.config import LONGEST_ARGUMENT, MOST_ARGUMENTS, passed_environment, search_path
 from minion.repositories import repository_at
-from minion.runner.git import Git, GitFailed
+from minion.runner.git import Git, GitFailed, safe_spellings
 from minion.runner.outbound import is_safe_url
 from minion.runner.webhook import post_message
 from server.contract.redaction import SHORTEST_SECRET, Redactor
@@ -81,7 +81,7 @@ def _check_no_list(text: str) -> None:
 
 async def _reach(urls: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        safe = [place for url in urls if url.startswith("/") for place in _spellings(url)]
+        safe = [place for url in urls if url.startswith("/") for place in safe_spellings(url)]
         git = Git.prepare(
             Path(folder), agent="setup", safe=safe, search_path=search_path(), passed_env=passed_environment()
         )
@@ -90,12 +90,6 @@ async def _reach(urls: Sequence[str]) -> None:
                 await git.run("ls-remote", "--quiet", "--", url, "HEAD", timeout_s=GIT_SECONDS)
             except GitFailed as error:
                 raise _unreachable(url, error) from error
-
-
-def _spellings(path: str) -> list[str]:
-    """The spellings under which git asks whether a repository of this machine is safe to read."""
-    real = os.path.realpath(path)
-    return list(dict.fromkeys((path, real, f"{path}/.git", f"{real}/.git")))
 
 
 def _unreachable(url: str, error: GitFailed) -> Refused:

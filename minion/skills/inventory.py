@@ -10,16 +10,13 @@ from typing import Any
 
 from minion.admission import answers_kept, routine_candidate
 from minion.config import Home
-from minion.routines.files import all_routine_files
+from minion.routines.files import all_routine_files, read_file
 from minion.skills.loader import SkillFolder, load_skill, skill_places
 from minion.store.admissions import Reader
 from minion.store.local_db import read_only
 from minion.store.routines import list_routines
-from server.contract.refusals import Refusal
+from server.contract.refusals import NotFound, Refusal
 from server.contract.topology import skill_code
-
-# One byte over what a document may have: enough to be refused as too large.
-_READ_BYTES = 256 * 1024 + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +71,8 @@ def _users(home: Home, db: Reader | None) -> dict[str, tuple[str, ...]]:
     pipelines = {item.name: item.document["pipeline"] for item in kept if item.name in here}
     candidates = []
     for path in files:
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            candidates.append(routine_candidate(path, file.read(_READ_BYTES)))
+        with contextlib.suppress(NotFound):
+            candidates.append(routine_candidate(path, read_file(path)))
     for answer in answers_kept(db, candidates):
         if not isinstance(answer, Refusal):
             pipelines[answer["name"]] = answer["pipeline"]

@@ -29,7 +29,6 @@ CheckKind = Literal["delivered", "file", "command", "contains"]
 
 OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
 EFFECT_KINDS: Final[tuple[str, ...]] = get_args(EffectKind)
-STEP_STATES: Final[tuple[str, ...]] = get_args(StepState)
 
 _ENDS: Final = frozenset({"completed", "failed", "cancelled", "timed_out", "interrupted", "violated"})
 LEGAL_MOVES: Final[dict[str, frozenset[str]]] = {

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minion.config import load_config
 from minion.routines.portable import taken_apart
 from server.contract.documents import load_document
 from server.contract.layout import as_yaml
@@ -42,7 +43,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A home with a commented YAML routine, a JSON one, and one run."""
     place = Place(make_home(tmp_path_factory.mktemp("home")).root.parent)
     (place.folder / "weekly.yaml").write_text(COMMENTED)
-    (place.folder / "plain.json").write_text(PLAIN)
+    # Its owner's id is in the file, as in the one that `init` writes: it must not go along.
+    ours = {"minion_id": load_config(place.home).minion_id}
+    (place.folder / "plain.json").write_text(json.dumps(json.loads(PLAIN) | ours))
     write_skill(place.home, "own", "answer(text='hello')")
     (place.folder / "own.yaml").write_text("name: own\npipeline: [own]\nsandbox: none\nrepositories: []\n")
     for file in ("weekly.yaml", "plain.json", "own.yaml"):
@@ -87,7 +90,9 @@ def test_a_routine_goes_to_another_minion_and_means_the_same_there(
     suffix = {"yaml": ".yaml", "markdown": ".md", "jsonl": ".jsonl"}[format_]
     written = [folder / f"{name}{suffix}" for name in ("weekly", "plain")]
     assert sorted(folder.iterdir()) == sorted(written)
-    assert all("minion_id" not in file.read_text().replace("minion_id: null", "") for file in written)
+    ours = load_config(home.home).minion_id
+    assert ours in (home.home.routines / "plain.json").read_text()
+    assert not any(ours in file.read_text() for file in written)
     added = say(other, f"import {written[0]} {written[1]} --json")
     assert [item["name"] for item in json.loads(added.out)] == ["weekly", "plain"]
     for name in ("weekly", "plain"):
