@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from minion.store.writer import Writer
 
 # Raise it whenever what is admitted, or how it is written out, changes: older answers are then not used.
-VERSION: Final = 1
+VERSION: Final = 2
 _SECONDS: Final = 60.0
 # What came with the program was admitted when it was released: a fresh home needs no child for it.
 RELEASED: Final = Path(__file__).with_name("bundled_admissions.json")
@@ -177,6 +177,22 @@ async def admit(writer: Writer, candidates: Sequence[Candidate]) -> list[dict[st
         new = [(keys[number], document) for number, document in zip(missing, fresh, strict=True)]
         await writer.transact(lambda db: remember(db, new))
     return [document for document in known if document is not None]
+
+
+async def admit_each(writer: Writer, candidates: Sequence[Candidate]) -> list[dict[str, Any] | Refusal]:
+    """Each candidate's admitted document or its refusal, remembered ones without a child; good ones are kept."""
+    import asyncio
+
+    keys = [(candidate.digest, VERSION, candidate.kind) for candidate in candidates]
+    found: list[dict[str, Any] | Refusal | None] = list(await writer.transact(lambda db: look_up(db, keys)))
+    missing = [number for number, answer in enumerate(found) if answer is None]
+    if missing:
+        fresh = await asyncio.to_thread(answers_of, [candidates[number] for number in missing])
+        for number, answer in zip(missing, fresh, strict=True):
+            found[number] = answer
+        new = [(keys[n], answer) for n, answer in zip(missing, fresh, strict=True) if isinstance(answer, dict)]
+        await writer.transact(lambda db: remember(db, new))
+    return [answer for answer in found if answer is not None]
 
 
 def _released(candidate: Candidate) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import base64
 import json
 import sys
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from server.contract.digest import canonical_json, parse_instant
@@ -48,6 +48,8 @@ def _admitted(document: Mapping[str, Any], check: Mapping[str, Any] | None) -> d
     if document["kind"] == "as_written":
         return {"text": json.dumps(written)}  # in the order of the file, which canonical JSON has not
     if check is None:
+        # Whatever is admitted can be scheduled; which zone and instant do not matter to that.
+        check_schedules(routine, default_zone="UTC", now=datetime.min.replace(tzinfo=UTC), past=True)
         return admitted_routine(routine)
     now = parse_instant(check["now"])
     due = _due(routine, check["zone"], now, past=bool(check["past"]))

@@ -25,6 +25,11 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "setup": ("minion.commands.setup", "Set it up by questions: name, repositories, reports, alerts."),
         "doctor": ("minion.commands.doctor", "Run each thing a minion needs, and say what mends it."),
     },
+    "Always on": {
+        "up": ("minion.commands.up", "Have the minion stay up: routines run on their schedules."),
+        "down": ("minion.commands.down", "Have the daemon end in good order."),
+        "status": ("minion.commands.status", "Show the daemon, what runs, what is due, what went wrong."),
+    },
     "Routines": {
         "routine": ("minion.commands.routine", "Add, begin from a template, edit, list, show, remove."),
         "schedule": ("minion.commands.schedule", "Make a routine from a sentence; change when routines run."),

@@ -24,8 +24,12 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _PASSED: Final = ("HOME", "SSH_AUTH_SOCK", "USER", "LOGNAME", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 # The newest runs that a home keeps unless its minion.json says another number (the seed's "last 200 runs").
 KEPT_RUNS: Final = 200
+# How many runs a daemon has go on at once, and how many seconds it gives them to end when it is stopped.
+RUNS_AT_ONCE: Final = 8
+GRACE_S: Final = 10
 _KEYS: Final = frozenset(
     {"minion_id", "name", "engine", "timezone", "keep_runs", "repositories", "forges", "notify"}
+    | {"runs_at_once", "grace_s"}
 )
 # As many, and as long, as a routine document's `notify` may have.
 _MOST_NOTICES: Final = 20
@@ -74,6 +78,21 @@ class Home:
         return self.root / "outbox"
 
     @property
+    def socket_file(self) -> Path:
+        """Says where the socket of the daemon that owns this home lies."""
+        return self.root / "socket"
+
+    @property
+    def daemon_log(self) -> Path:
+        """What the daemon says."""
+        return self.root / "daemon.log"
+
+    @property
+    def backups(self) -> Path:
+        """Copies of the store from before it was upgraded."""
+        return self.root / "backups"
+
+    @property
     def secrets_file(self) -> Path:
         """`secrets.json`, mode 0600."""
         return self.root / "secrets.json"
@@ -83,7 +102,8 @@ class Home:
 class Config:
     """What `minion.json` says: the minion's id (a UUID), its name and its defaults.
 
-    `notify`: who is told when a routine that says none fails; entries as in a routine's `notify`.
+    `notify`: who is told when a routine that says none fails; entries as in a routine's `notify`. `runs_at_once`
+    go on under the daemon, which gives them `grace_s` seconds to end when it is stopped.
     """
 
     minion_id: str
@@ -94,10 +114,12 @@ class Config:
     repositories: tuple[str, ...] = field(default=())
     forges: Mapping[str, str] = field(default_factory=lambda: dict(FORGES))
     notify: tuple[Mapping[str, Any], ...] = ()
+    runs_at_once: int = RUNS_AT_ONCE
+    grace_s: int = GRACE_S
 
     def as_data(self) -> dict[str, Any]:
         """The configuration as it is written to the file."""
-        names = ("minion_id", "name", "engine", "timezone", "keep_runs")
+        names = ("minion_id", "name", "engine", "timezone", "keep_runs", "runs_at_once", "grace_s")
         lists = {"repositories": list(self.repositories), "forges": dict(self.forges)}
         notify = {"notify": [dict(notice) for notice in self.notify]}
         return {name: getattr(self, name) for name in names} | lists | notify
@@ -116,6 +138,18 @@ def home_at(said: str | None) -> Home:
 def search_path() -> str:
     """Where programs are looked for."""
     return os.environ.get("PATH") or os.defpath
+
+
+def runtime_folders() -> tuple[Path, ...]:
+    """Where a user's sockets may lie, best first: XDG_RUNTIME_DIR, then a folder of this user's in /tmp."""
+    said = os.environ.get("XDG_RUNTIME_DIR", "")
+    own = Path("/tmp") / f"minion-{os.getuid()}"  # noqa: S108 - made 0700, and looked at before it is used
+    return (*([Path(said)] if said.startswith("/") else []), own)
+
+
+def notify_socket() -> str | None:
+    """Where a service manager waits to hear that the daemon is ready."""
+    return os.environ.get("NOTIFY_SOCKET")
 
 
 def passed_environment() -> dict[str, str]:
@@ -184,7 +218,7 @@ def _checked(home: Home, data: Any) -> Config:
         raise _wrong(home, f"it has the unknown key {unknown[0][:60]!r}")
     defaults = {
         "engine": "script", "timezone": "UTC", "keep_runs": KEPT_RUNS, "repositories": [], "forges": dict(FORGES),
-        "notify": [],
+        "notify": [], "runs_at_once": RUNS_AT_ONCE, "grace_s": GRACE_S,
     }  # fmt: skip
     values: Mapping[str, Any] = {**defaults, **data}
     try:
@@ -196,6 +230,10 @@ def _checked(home: Home, data: Any) -> Config:
         raise _wrong(home, "`name` is no slug of small letters, digits and hyphens")
     if not isinstance(keep, int) or isinstance(keep, bool) or not 1 <= keep <= 100_000:
         raise _wrong(home, "`keep_runs` is no number from 1 to 100,000")
+    for key, most in (("runs_at_once", 64), ("grace_s", 3600)):
+        number = values[key]
+        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= most:
+            raise _wrong(home, f"`{key}` is no number from 1 to {most:,}")
     if not isinstance(repositories, list) or not all(isinstance(item, str) for item in repositories):
         raise _wrong(home, "`repositories` is no list of paths or URLs")
     if not isinstance(values["engine"], str) or not isinstance(values["timezone"], str):
@@ -209,7 +247,8 @@ def _checked(home: Home, data: Any) -> Config:
     if not isinstance(notify, list) or len(notify) > _MOST_NOTICES or not all(map(_is_notice, notify)):
         raise _wrong(home, '`notify` is no list of {"slack": SECRET} or {"command": [PROGRAM, …]}')
     return Config(
-        minion_id, name, values["engine"], values["timezone"], keep, tuple(repositories), forges, tuple(notify)
+        minion_id, name, values["engine"], values["timezone"], keep, tuple(repositories), forges, tuple(notify),
+        values["runs_at_once"], values["grace_s"],
     )
 
 
@@ -293,6 +332,15 @@ def held(home: Home, command: str) -> Iterator[None]:
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def holder_of(home: Home) -> tuple[int, str] | None:
+    """The process (id, command) that the home's lock names; None when it names none."""
+    try:
+        said = json.loads((home.root / "lock").read_bytes())
+        return int(said["pid"]), str(said["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _holder(fd: int) -> str:

@@ -11,7 +11,7 @@ from minion.commands.presentation import spell_instant
 from minion.config import load_config
 
 if TYPE_CHECKING:
-    from minion.app import Added
+    from minion.routines.added import Added
 
 
 def print_added(ctx: click.Context, added: Added) -> None:

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +58,3 @@ def shown_path(path: str | Path) -> str:
     relative = os.path.relpath(text)
     shown = relative if relative == "." else f"./{relative}"
     return shown if len(shown) < len(text) and not relative.startswith("..") else text
-
-
-def owning(work: Coroutine[Any, Any, Any]) -> Any:
-    """Do what needs the home's lock, in an event loop of its own; what it gave back."""
-    # A listing needs no event loop, and people wait for it: asyncio is imported by the verbs that write.
-    import asyncio
-
-    return asyncio.run(work)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from minion.commands.added import print_added
-from minion.commands.context import home_of, owning, print_json, warn
+from minion.commands.context import home_of, print_json
+from minion.commands.owner import import_routines
 from minion.config import load_config
 from server.contract.refusals import BadDocument, BadUse, NotFound
 
 if TYPE_CHECKING:
-    from minion.app import Added
-    from minion.config import Home
     from minion.routines.portable import Format
 
 _FORMATS: Final = ("yaml", "markdown", "jsonl")
@@ -55,7 +54,7 @@ def command(
             says = f"The name {path.name!r} does not say in which format it is."
             raise BadUse("no_format", says, hint="add --format yaml, markdown or jsonl")
         entries += taken_apart(path, _read(name), chosen)
-    added = owning(_import(home, entries, replace))
+    added = import_routines(home, entries, replace=replace, command="minion import")
     if as_json:
         print_json([{**one.kept.document, "next": list(one.next), "file": str(one.file)} for one in added])
         return
@@ -80,11 +79,3 @@ def _read(name: str) -> str:
     except OSError as error:
         says = f"{name} cannot be read ({error.strerror})."
         raise NotFound("no_file", says, hint="give the path of a file, or - for standard input") from error
-
-
-async def _import(home: Home, entries: list[tuple[Path, bytes]], replace: bool) -> list[Added]:
-    from minion.app import opened
-    from minion.clock import utc_now
-
-    async with opened(home, "minion import", clock=utc_now, alert=warn) as minion:
-        return await minion.import_routines(entries, replace=replace, folder=Path.cwd())

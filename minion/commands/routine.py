@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from minion.commands.added import print_added
 from minion.commands.completion import complete_routine, complete_template
-from minion.commands.context import home_of, owning, print_json, program, shown_path, warn
+from minion.commands.context import home_of, print_json, program, shown_path
+from minion.commands.owner import add_routine, remove_routine
 from minion.commands.presentation import local_time, mark, table
 from minion.commands.routine_edit import edit
 from minion.config import Home, load_config
+from minion.routines.files import read_file
 from minion.routines.template_list import template_named, templates
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines
 from server.contract.refusals import BadUse
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group("routine")
@@ -59,7 +58,8 @@ def add(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
       minion routine add standup.yaml --replace
     """
     home = home_of(ctx)
-    added = owning(_add(home, file, replace))
+    command = f"minion routine add {file.name}"
+    added = add_routine(home, file, read_file(file), replace=replace, command=command)
     if as_json:
         print_json({**added.kept.document, "next": list(added.next), "file": str(added.file)})
         return
@@ -192,7 +192,7 @@ def remove(ctx: click.Context, routine: str, as_json: bool) -> None:
     load_config(home)
     with read_only(home.store) as db:
         name = find_routine(db, routine).name
-    owning(_remove(home, name))
+    remove_routine(home, name, command=f"minion routine remove {name}")
     if as_json:
         print_json({"removed": name})
     else:
@@ -205,22 +205,6 @@ def _print_templates(as_json: bool) -> None:
         print_json([{"name": t.name, "summary": t.summary, "keywords": list(t.keywords)} for t in known])
         return
     click.echo("\n".join(table(["template", "what it does"], [[t.name, t.summary] for t in known])))
-
-
-async def _add(home: Home, file: Path, replace: bool) -> Any:
-    from minion.app import opened
-    from minion.clock import utc_now
-
-    async with opened(home, f"minion routine add {file.name}", clock=utc_now, alert=warn) as minion:
-        return await minion.add_routine(file, replace=replace, folder=Path.cwd())
-
-
-async def _remove(home: Home, name: str) -> None:
-    from minion.app import opened
-    from minion.clock import utc_now
-
-    async with opened(home, f"minion routine remove {name}", clock=utc_now, alert=warn) as minion:
-        await minion.remove(name)
 
 
 def _listed(item: KeptRoutine, last: dict[str, Any] | None) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import click
 
 from minion.commands.added import print_added
 from minion.commands.completion import complete_routine
-from minion.commands.context import as_called, home_of, owning, shown_path, warn
+from minion.commands.context import as_called, home_of, shown_path, warn
+from minion.commands.owner import edit_routine
 from minion.commands.presentation import plain
 from minion.config import editors, is_slug, load_config, unwritable
 from minion.routines.files import routine_files
@@ -24,8 +25,8 @@ from minion.store.routines import find_routine
 from server.contract.refusals import NotFound, Refusal, Refused
 
 if TYPE_CHECKING:
-    from minion.app import Added
     from minion.config import Home
+    from minion.routines.added import Added
 
 
 @click.command("edit")
@@ -117,7 +118,7 @@ def _edit_until_good(sitting: _Sitting, editor: list[str]) -> None:
             click.echo("Nothing was changed.")
             return
         try:
-            added = owning(_keep(sitting))
+            added = _keep(sitting)
         except Refusal as refusal:
             said = _with_draft(refusal, sitting)
             if not _at_terminal():
@@ -207,10 +208,6 @@ def _read(path: Path) -> bytes:
         raise NotFound("no_file", says, hint="minion routine list") from error
 
 
-async def _keep(sitting: _Sitting) -> Added:
-    from minion.app import opened
-    from minion.clock import utc_now
-
-    name, command = sitting.name, f"minion routine edit {sitting.name}"
-    async with opened(sitting.home, command, clock=utc_now, alert=warn) as minion:
-        return await minion.edit_routine(name, sitting.draft, begun=sitting.begun, folder=Path.cwd())
+def _keep(sitting: _Sitting) -> Added:
+    command, body = f"minion routine edit {sitting.name}", _read(sitting.draft)
+    return edit_routine(sitting.home, sitting.name, sitting.draft, body, begun=sitting.begun, command=command)

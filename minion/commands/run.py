@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +9,14 @@ from typing import Any, Final
 
 import click
 
-from minion.app import Minion, opened
-from minion.clock import utc_now
+from minion.asking import ask
 from minion.commands.completion import complete_input, complete_routine
 from minion.commands.context import as_called, home_of, print_json, program, warn
 from minion.commands.presentation import facts, headline, mark, report_text, rule, tree
 from minion.config import Home
-from minion.daemon.triggers import Trigger
 from minion.store.local_db import read_only
 from minion.store.run_history import results_of, whole_run
 from minion.terminal import can_rewrite, wants_styles
-from minion.wire import Event
-from server.contract.digest import new_id
 from server.contract.refusals import BadUse
 from server.contract.run import EXIT_CODES
 
@@ -41,16 +35,19 @@ _LONGEST_CHARACTER: Final = 4  # bytes, in UTF-8
     help="Text for this run; its skills take it as untrusted.",
 )
 @click.option("--repo", metavar="PATH|URL", help="The repository to work on this once.")
+@click.option("--detach", is_flag=True, help="Print the run's id at once; the daemon performs it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as one JSON document.")
 @click.pass_context
 def command(
-    ctx: click.Context, routine: str, engine: str | None, text: str | None, repo: str | None, as_json: bool
-) -> int:
+    ctx: click.Context, routine: str, engine: str | None, text: str | None, repo: str | None, detach: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Run a routine now and wait for its end.
 
     NAME is a routine's name or id. The run is performed like any other: repositories cloned, skills in the
     sandbox, report appended, kept among the newest 200. A paused routine runs too: pausing stops its triggers,
-    not you. Ctrl-C stops the run in good order.
+    not you. Where a daemon runs the minion, it performs the run; else this command does. Ctrl-C stops the run in
+    good order.
 
     \b
     Exit codes follow the verdict:
@@ -63,10 +60,17 @@ def command(
       minion run morning-report
       minion run triage --input @alert.json --json
       minion run morning-report --repo ~/src/shop
+      minion run morning-report --detach
     """
     home = home_of(ctx)
     given = given_input(text)
-    run_id = asyncio.run(_perform(home, routine, engine=engine, given=given, repo=repo))
+    run_id = _perform(home, routine, engine=engine, given=given, repo=repo, detach=detach)
+    if detach:
+        if as_json:
+            print_json({"run": run_id, "routine": routine})
+        else:
+            click.echo(run_id)
+        return 0
     with read_only(home.store) as db:
         run, results = whole_run(db, run_id), results_of(db, run_id)
     if as_json:
@@ -111,36 +115,23 @@ def _too_long() -> BadUse:
     return BadUse("long_input", f"The input is over {INPUT_CHARACTERS:,} characters.", hint=hint)
 
 
-async def _perform(home: Home, name: str, *, engine: str | None, given: str | None, repo: str | None) -> str:
+def _perform(
+    home: Home, name: str, *, engine: str | None, given: str | None, repo: str | None, detach: bool
+) -> str:
+    """Have the routine run; the run's id. Without `detach` it has ended then."""
     progress = Progress()
-    async with opened(
-        home, f"minion run {name}", clock=utc_now, alert=warn, on_event=progress.take
-    ) as minion:
-        trigger = Trigger("manual", f"manual:{new_id('dec_')[4:]}", utc_now(), given)
-        order, lock = await minion.prepare(name, trigger, engine=engine, repository=repo)
-        click.echo(f"{name} · run {order.run_id}", err=True)
-        with progress:
-            await _until_done(minion, order.run_id, minion.run(order, lock))
-    return order.run_id
+    params = {"routine": name, "engine": engine, "input": given, "detach": detach, "repository": _here(repo)}
+    with progress:
+        answer = ask(
+            home, "run", params, command=f"minion run {name}", alert=warn,
+            on_event=None if detach else progress.take,
+        )  # fmt: skip
+    return str(answer["run"])
 
 
-async def _until_done(minion: Minion, run_id: str, running: Any) -> None:
-    """Wait for the run; SIGINT and SIGTERM stop it in good order instead of leaving it behind."""
-    loop = asyncio.get_running_loop()
-    for number, why in _STOPPED.items():
-        loop.add_signal_handler(number, minion.supervisor.cancel, run_id, why)
-    try:
-        await running
-    finally:
-        for number in _STOPPED:
-            loop.remove_signal_handler(number)
-
-
-# What is said of a run that such a signal stopped.
-_STOPPED: Final = {
-    signal.SIGINT: "stopped from the terminal",
-    signal.SIGTERM: "ended by a signal (SIGTERM)",
-}
+def _here(repo: str | None) -> str | None:
+    """A repository as it is named from any folder: the daemon works in another one."""
+    return repo if repo is None or "://" in repo or not Path(repo).exists() else str(Path(repo).resolve())
 
 
 class Progress:
@@ -149,23 +140,26 @@ class Progress:
     def __init__(self) -> None:
         self._live = sys.stderr.isatty() and can_rewrite()
         self._plain = wants_styles() is False
+        self._shown = False
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
+        if self._shown:
             self._show("")
 
-    def take(self, run_id: str, event: Event) -> None:  # noqa: ARG002 - the supervisor's signature
-        """Show the block or step that began."""
-        if not self._live:
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Say which run it is; then show the block or step that began."""
+        if "type" not in event:
+            click.echo(f"{event['routine']} · run {event['run']}", err=True)
             return
-        words = _words_of(event.type, event.block, event.data)
+        words = _words_of(event["type"], event["block"], event["data"]) if self._live else ""
         if words:
             self._show(f"  {mark('running')}  {words}")
 
     def _show(self, line: str) -> None:
+        self._shown = True
         # To wipe a line is no style: it is said where styles are off too.
         said = click.unstyle(line) if self._plain else line
         click.echo(f"\r\x1b[2K{said}", nl=False, err=True, color=True)

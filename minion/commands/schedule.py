@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +12,8 @@ import click
 
 from minion.commands.added import print_added
 from minion.commands.completion import complete_routine
-from minion.commands.context import home_of, owning, print_json, program, warn
+from minion.commands.context import home_of, print_json, program
+from minion.commands.owner import add_routine, change_routine
 from minion.commands.presentation import spell_instant
 from minion.commands.timing import (
     print_proposal,
@@ -31,8 +31,8 @@ from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_r
 from server.contract.refusals import BadDocument, BadUse
 
 if TYPE_CHECKING:
-    from minion.app import Added
     from minion.config import Home
+    from minion.routines.added import Added
     from minion.routines.phrased import Proposal
     from server.contract.phrases import Reading
 
@@ -159,7 +159,7 @@ def sentence(
     if not as_json:
         print_proposal(proposal)
     keep = yes or (not as_json and _agreed("Keep this routine?"))
-    added = owning(_keep(home, proposal)) if keep else None
+    added = _keep(home, proposal) if keep else None
     if as_json:
         print_json(proposed(proposal, added))
     elif added is not None:
@@ -237,7 +237,7 @@ def update(ctx: click.Context, routine: str, text: str, yes: bool, as_json: bool
     exact = " ".join(text.split()) == reading.expression or text.startswith("@")
     added = None
     if yes or exact or (not as_json and _agreed("Change it?")):
-        added = owning(_change(home, kept.name, timing(reading)))
+        added = _change(home, kept.name, timing(reading))
     if as_json:
         print_json(timed(reading, due) | {"name": kept.name, "saved": added is not None})
     else:
@@ -281,7 +281,7 @@ def _set_paused(ctx: click.Context, routine: str, paused: bool, as_json: bool) -
     load_config(home)
     kept = _found(home, routine)
     already = kept.document["paused"] == paused
-    added = owning(_change(home, kept.name, {"paused": paused}))
+    added = _change(home, kept.name, {"paused": paused})
     if as_json:
         print_json({"name": kept.name, "paused": paused, "changed": not already, "next": list(added.next)})
         return
@@ -299,23 +299,12 @@ def _found(home: Home, routine: str) -> KeptRoutine:
         return find_routine(db, routine)
 
 
-async def _keep(home: Home, proposal: Proposal) -> Added:
-    from minion.app import opened
-    from minion.clock import utc_now
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "routine.yaml"
-        file.write_bytes(proposal.body)
-        async with opened(home, "minion schedule", clock=utc_now, alert=warn) as minion:
-            return await minion.add_routine(file, replace=False, folder=Path.cwd())
+def _keep(home: Home, proposal: Proposal) -> Added:
+    return add_routine(home, Path("routine.yaml"), proposal.body, replace=False, command="minion schedule")
 
 
-async def _change(home: Home, name: str, changes: dict[str, Any]) -> Added:
-    from minion.app import opened
-    from minion.clock import utc_now
-
-    async with opened(home, f"minion schedule {name}", clock=utc_now, alert=warn) as minion:
-        return await minion.change_routine(name, changes)
+def _change(home: Home, name: str, changes: dict[str, Any]) -> Added:
+    return change_routine(home, name, changes, command=f"minion schedule {name}")
 
 
 def _agreed(question: str) -> bool:

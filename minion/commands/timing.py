@@ -15,7 +15,7 @@ from server.contract.refusals import BadDocument
 from server.contract.schedule import next_slots, restore_schedule
 
 if TYPE_CHECKING:
-    from minion.app import Added
+    from minion.routines.added import Added
     from minion.routines.phrased import Proposal
     from minion.store.routines import KeptRoutine
     from server.contract.phrases import Reading

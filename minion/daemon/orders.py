@@ -5,6 +5,7 @@ The canonical steps are derived here, once, from the process, its variant and th
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from minion.daemon.triggers import Trigger
 from minion.skills.loader import REPORT, SkillFolder, is_pinned
 from minion.store.routines import FIRST_SINCE_DAYS, KeptRoutine
 from minion.wire import Order, OrderedRepository, OrderedSkill
-from server.contract.digest import digest_of, instant, new_id
+from server.contract.digest import digest_bytes, digest_of, instant, new_id
 from server.contract.quota import Limits
 from server.contract.topology import CanonicalBlock, canonical_blocks, skill_code
 
@@ -86,9 +87,16 @@ def make_order(
 
 
 def lock_of(order: Order, process: Mapping[str, Any]) -> dict[str, str]:
-    """The digests of all that decides how this run goes: routine, process, skills and engine."""
+    """The digests of all that decides how this run goes: routine, process, engine, model, tools and skills."""
     skills = {f"skill:{skill.name}": skill.digest for skill in (*order.skills, order.report_skill)}
-    return {"routine": order.routine_digest, "process": digest_of(dict(process)), "engine": order.engine, **skills}
+    by_engine = {"engine": order.engine, "model": str(order.routine.get("model")), "tools": tools_digest()}
+    return {"routine": order.routine_digest, "process": digest_of(dict(process)), **by_engine, **skills}
+
+
+@functools.cache
+def tools_digest() -> str:
+    """The digest of the program that executes whatever a skill or a model does."""
+    return digest_bytes((Path(__file__).parents[1] / "sandbox" / "tool_host.py").read_bytes())
 
 
 def _ordered(name: str, parts: Ingredients, run_dir: Path) -> OrderedSkill:

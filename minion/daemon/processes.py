@@ -17,6 +17,8 @@ from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _GONE_S: Final = 5.0
+# What is started beside runners: the document check, who sends notices, who reads effects back.
+_BESIDE: Final = (b"minion.check", b"minion.messenger", b"minion.runner.reading_back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def end_orphans(known: frozenset[int]) -> int:
     if sys.platform != "linux" or not _has_children():
         return ended
     for _ in range(100):
-        strangers = [pid for pid in _children(os.getpid()) if pid not in known]
+        strangers = [pid for pid in _children(os.getpid()) if pid not in known and not _is_ours(pid)]
         if not strangers:
             break
         for pid in strangers:
@@ -77,6 +79,16 @@ def end_orphans(known: frozenset[int]) -> int:
                 os.waitpid(pid, 0)
                 ended += 1
     return ended
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether a child is one that this program started beside its runners, or is just about to be one."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        own = Path("/proc/self/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return True  # it is gone, or not for us to see
+    return words == own or (words[1:3] == [b"-I", b"-m"] and words[3] in _BESIDE)
 
 
 def _has_children() -> bool:

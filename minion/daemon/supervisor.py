@@ -6,44 +6,32 @@ Whoever holds the home's lock has exactly one Supervisor: the daemon, or a foreg
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
+import functools
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from minion.clock import Clock
 from minion.config import Config
+from minion.daemon.flight import Flight, take_off
 from minion.daemon.processes import Identity, adopt_orphans, end_if_same, end_orphans, identity_of
 from minion.store.run_end import end_run, last_heard, prune
 from minion.store.run_log import move, open_run, take_event
-from minion.wire import ACKNOWLEDGED, EVENT_BYTES, Answer, Event, Order, WireError
+from minion.wire import Event, Order, WireError
 from server.contract.digest import instant
 from server.contract.run import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from minion.store.writer import Connection, Writer
 
+    Also = Callable[[Connection], Awaitable[object]]
+
 OnEvent = Callable[[str, Event], None]
-# After a cancel or timeout the runner has this long to close its session before it is killed.
-GRACE_S: Final = 5.0
+OnEnd = Callable[[Order, RunState], None]
 _UNFINISHED: Final = "('draft', 'validated', 'queued', 'running', 'waiting')"
-
-
-@dataclass(slots=True)
-class Flight:
-    """A runner at work: its process, and how it said the run ended."""
-
-    order: Order
-    process: asyncio.subprocess.Process
-    end: RunState | None = None
-    why: str | None = None
-    hint: str | None = None
-    stopped_for: str | None = None
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Supervisor:
@@ -51,20 +39,30 @@ class Supervisor:
 
     def __init__(
         self, config: Config, writer: Writer, clock: Clock, *, runs_dir: Path,
-        on_event: OnEvent | None = None, owns_process: bool = False,
+        on_event: OnEvent | None = None, on_end: OnEnd | None = None, owns_process: bool = False,
     ) -> None:  # fmt: skip
-        self._config = config
+        self.config = config
         self._writer = writer
         self._clock = clock
         self._runs_dir = runs_dir
         self._on_event = on_event
+        self._on_end = on_end
         self._owns_process = owns_process
         self._flights: dict[str, Flight] = {}
+        # Opened and not begun yet; begun and not kept as ended yet; being ended without having begun.
+        self._queued: dict[str, Order] = {}
+        self._performed: set[str] = set()
+        self._withdrawn: set[asyncio.Future[RunState]] = set()
         if owns_process:
             adopt_orphans()
 
     async def run(self, order: Order, lock: dict[str, str]) -> RunState:
-        """Perform one run to its end; its final state. The run is recorded before anything is started.
+        """Open a run and perform it to its end; its final state. Raises `Refused` as `open` does."""
+        await self.open(order, lock)
+        return await self.perform(order)
+
+    async def open(self, order: Order, lock: dict[str, str], *, also: Also | None = None) -> None:
+        """Record a run as queued, before anything is started; `also` is written in the same transaction.
 
         Raises `Refused` when the order's key was taken before.
         """
@@ -74,13 +72,27 @@ class Supervisor:
             await open_run(db, order, folder=order.run_dir, lock=lock, now=now)
             await move(db, run_id, "draft", "validated", now=now)
             await move(db, run_id, "validated", "queued", now=now)
+            if also is not None:
+                await also(db)
 
         await self._writer.transact(open_and_queue)
-        flight = Flight(order, await self._start(order))
+        self._queued[run_id] = order
+
+    async def perform(self, order: Order) -> RunState:
+        """Perform a run that was opened, to its end; its final state."""
+        run_id = order.run_id
+        if self._queued.pop(run_id, None) is None:
+            return "cancelled"  # it was withdrawn before its turn came, and has its end
+        self._performed.add(run_id)
+        try:
+            flight = await take_off(order, functools.partial(self._hear, run_id))
+        except OSError as error:
+            words = f"its runner could not be started: {error.strerror}"
+            return await self._end(order, "failed", words, "minion doctor")
         self._flights[run_id] = flight
         try:
             await self._mark_running(run_id, identity_of(flight.process.pid))
-            await self._attend(flight)
+            await flight.attend()
         except (WireError, ValueError, KeyError, TypeError) as error:
             flight.end, flight.why = "interrupted", f"the runner said what nobody understands: {error}"
         finally:
@@ -89,13 +101,33 @@ class Supervisor:
         return await self._finish(flight)
 
     def cancel(self, run_id: str, reason: str) -> bool:
-        """Ask a run to stop; False when it is not under way here."""
+        """Ask a run to stop, or not to begin; False when it is not under way here."""
         flight = self._flights.get(run_id)
-        if flight is None:
-            return False
-        flight.stopped_for = flight.stopped_for or reason
-        flight.stopping.set()
-        return True
+        if flight is not None:
+            flight.stop(reason)
+        return flight is not None or self._withdraw(run_id, "cancelled", reason)
+
+    async def abandon_all(self, reason: str) -> None:
+        """End all runs at once, interrupted; returns when none waits for its place any more."""
+        for flight in self._flights.values():
+            flight.abandon(reason)
+        for run_id in list(self._queued):
+            self._withdraw(run_id, "interrupted", reason)
+        await asyncio.gather(*self._withdrawn)
+
+    def _withdraw(self, run_id: str, end: RunState, reason: str) -> bool:
+        order = self._queued.pop(run_id, None)
+        if order is not None:
+            self._performed.add(run_id)
+            ending = asyncio.ensure_future(self._end(order, end, reason, None))
+            self._withdrawn.add(ending)
+            ending.add_done_callback(self._withdrawn.discard)
+        return order is not None
+
+    @property
+    def under_way(self) -> list[str]:
+        """The ids of the runs that go on, end just now, or wait for their place."""
+        return [*sorted(self._performed), *self._queued]
 
     async def recover(self) -> list[str]:
         """End every run that a dead owner of this home left: take in the rest of its events first; their ids."""
@@ -112,7 +144,7 @@ class Supervisor:
             end, why, hint = await self._take_in_leftovers(run["id"], Path(run["folder"]))
             if end is None:
                 end, why = "interrupted", "the minion stopped while it was running"
-            await self._end(run["id"], end, why, hint, left_behind=True)
+            await self._close(run["id"], end, why, hint, left_behind=True)
             recovered.append(run["id"])
         await self._clear_away()
         return recovered
@@ -132,25 +164,6 @@ class Supervisor:
             if pruned or not (folder / "events.ndjson").exists():
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _start(self, order: Order) -> asyncio.subprocess.Process:
-        log = os.open(Path(order.run_dir) / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-m", "minion.runner"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                cwd=order.run_dir,
-                env={"PATH": order.search_path, "LC_ALL": "C.UTF-8"},
-                limit=2 * EVENT_BYTES,
-                # A terminal's Ctrl-C is for the supervisor, which then stops the run in good order.
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
-        self._write(process, order.line())
-        return process
-
     async def _mark_running(self, run_id: str, runner: Identity) -> None:
         now = self._now()
 
@@ -163,58 +176,16 @@ class Supervisor:
 
         await self._writer.transact(mark)
 
-    async def _attend(self, flight: Flight) -> None:
-        """Take events until the runner is done, silent for good, or stopped and out of grace."""
-        reading = asyncio.ensure_future(self._read(flight))
-        stopping = asyncio.ensure_future(flight.stopping.wait())
-        try:
-            limit = flight.order.limits.wall_clock_s
-            await asyncio.wait({reading, stopping}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                flight.stopped_for = flight.stopped_for or "timeout"
-                self._write(flight.process, Answer("cancel", reason=flight.stopped_for).line())
-                await asyncio.wait({reading}, timeout=GRACE_S)
-            if reading.done():
-                await reading
-        finally:
-            for task in (reading, stopping):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, WireError):
-                    await task
-
-    async def _read(self, flight: Flight) -> None:
-        """Events in order: commits of those that need no answer may wait together with the next that does."""
-        waiting: list[asyncio.Future[bool]] = []
-        stdout = flight.process.stdout
-        # A line without its end is the last of a runner that was killed while it spoke.
-        while stdout is not None and (line := await stdout.readline()).endswith(b"\n"):
-            event = Event.read(line)
-            if self._on_event is not None:
-                self._on_event(flight.order.run_id, event)
-            waiting.append(asyncio.ensure_future(self._take(flight.order.run_id, event)))
-            if event.type == "run.finished":
-                flight.end, flight.why, flight.hint = (event.data[key] for key in ("state", "why", "hint"))
-            if event.type in ACKNOWLEDGED or len(waiting) >= 64:
-                await asyncio.gather(*waiting)
-                waiting.clear()
-            if event.type in ACKNOWLEDGED:
-                self._write(flight.process, Answer("ack", seq=event.seq).line())
-        await asyncio.gather(*waiting)
+    async def _hear(self, run_id: str, event: Event) -> bool:
+        if self._on_event is not None:
+            self._on_event(run_id, event)
+        return await self._take(run_id, event)
 
     async def _take(self, run_id: str, event: Event) -> bool:
         return await self._writer.transact(lambda db: take_event(db, run_id, event))
 
     async def _make_sure_it_is_gone(self, flight: Flight) -> None:
-        process = flight.process
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            async with asyncio.timeout(GRACE_S if flight.end is not None else 0.5):
-                await process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await flight.gone()
         if self._owns_process:
             known = frozenset(other.process.pid for other in self._flights.values())
             await asyncio.to_thread(end_orphans, known)
@@ -226,15 +197,26 @@ class Supervisor:
             # It may have died between keeping an event and sending it.
             folder = Path(flight.order.run_dir)
             end, why, hint = await self._take_in_leftovers(flight.order.run_id, folder)
-        if end is None and flight.stopped_for is not None:
+        if end is None and flight.abandoned:
+            end, why = "interrupted", flight.stopped_for
+        elif end is None and flight.stopped_for is not None:
             end = "timed_out" if flight.stopped_for == "timeout" else "cancelled"
             why = flight.stopped_for
         if end is None:
             status = flight.process.returncode
             end, why = "interrupted", f"the runner ended before the run did (status {status})"
-        return await self._end(flight.order.run_id, end, why, hint)
+        return await self._end(flight.order, end, why, hint)
 
-    async def _end(
+    async def _end(self, order: Order, end: RunState, why: str | None, hint: str | None) -> RunState:
+        try:
+            final = await self._close(order.run_id, end, why, hint)
+        finally:
+            self._performed.discard(order.run_id)
+        if self._on_end is not None:
+            self._on_end(order, final)
+        return final
+
+    async def _close(
         self, run_id: str, end: RunState, why: str | None, hint: str | None, *, left_behind: bool = False
     ) -> RunState:
         now = self._now()
@@ -243,7 +225,7 @@ class Supervisor:
             # A run that its owner left ended when it was last heard of, and not when it was found.
             ended_at = await last_heard(db, run_id) if left_behind else None
             final = await end_run(db, run_id, end, now=now, why=why, hint=hint, ended_at=ended_at)
-            return final, await prune(db, keep=self._config.keep_runs, now=now)
+            return final, await prune(db, keep=self.config.keep_runs, now=now)
 
         final, folders = await self._writer.transact(end_and_prune)
         for folder in folders:
@@ -263,11 +245,6 @@ class Supervisor:
             except (KeyError, TypeError, ValueError):
                 break  # damaged from here on: a home must open all the same
         return end, why, hint
-
-    def _write(self, process: asyncio.subprocess.Process, line: bytes) -> None:
-        # A runner that is gone cannot be written to; its silence is noticed by the reader.
-        if process.stdin is not None and not process.stdin.is_closing():
-            process.stdin.write(line)
 
     def _now(self) -> str:
         return instant(self._clock())

@@ -5,16 +5,38 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from minion.config import Home, unwritable
-from server.contract.refusals import NotFound
+from server.contract.refusals import NotFound, Refusal
+
+if TYPE_CHECKING:
+    from minion.store.routines import KeptRoutine
 
 # What a routine's file in a home may end in.
 SUFFIXES: Final = (".json", ".yaml", ".yml")
 # One byte over what a document may have: enough to be refused as too large.
 _READ_BYTES: Final = 256 * 1024 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A routine's file as it was found: what `stat` says, and when it was changed (seconds since the epoch)."""
+
+    path: Path
+    signature: str
+    changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What came of reading a changed file: the routine as kept, or the refusal that leaves it as it was."""
+
+    seen: Seen
+    kept: KeptRoutine | None
+    refusal: Refusal | None = None
 
 
 def all_routine_files(home: Home) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -92,8 +91,10 @@ def untouched_repositories(home: Home, config: Config) -> tuple[str, ...] | None
 
 async def put_first_routine(minion: Minion, repositories: Sequence[str] | None, *, replace: bool = False) -> None:
     """Put the first routine into the home. Raises a `Refusal` with nothing written."""
-    routine = first_routine(minion.config.minion_id, repositories)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / first_file(minion.home).name
-        file.write_text(json.dumps(routine, indent=2) + "\n")
-        await minion.add_routine(file, replace=replace, folder=Path.cwd())
+    body = first_body(minion.config, repositories)
+    await minion.routines.add(first_file(minion.home), body, replace=replace, folder=Path.cwd())
+
+
+def first_body(config: Config, repositories: Sequence[str] | None) -> bytes:
+    """The first routine's file."""
+    return (json.dumps(first_routine(config.minion_id, repositories), indent=2) + "\n").encode()

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from minion.store.migrations import STEPS
 from server.contract.refusals import NotFound, StoreUnreadable
 from server.contract.run import has_ended
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x4D494E31  # "MIN1"
 BUSY_MS: Final = 5000
 
@@ -117,7 +118,9 @@ def create(path: Path, minion_id: str) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             triggers = "".join(_TRIGGERS.format(table=table) for table in _APPEND_ONLY)
-            connection.executescript(f"BEGIN;{_TABLES}{triggers}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+            steps = "".join(STEPS[number] for number in sorted(STEPS))
+            tables = _TABLES + triggers + steps
+            connection.executescript(f"BEGIN;{tables}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
             connection.execute("INSERT INTO meta VALUES ('minion_id', ?)", (minion_id,))
         finally:
             connection.close()
@@ -171,7 +174,9 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_MS / 1000)
         connection.row_factory = sqlite3.Row
-        _check_identity(connection, path, None)
+        if _check_identity(connection, path, None) < SCHEMA_VERSION:
+            says = f"The run store {path} is of an older version of this program."
+            raise StoreUnreadable("store_older", says, hint="minion upgrade")
         _tell_the_abandoned(connection, path)
         yield connection
     except sqlite3.DatabaseError as error:
@@ -222,8 +227,9 @@ def _is_owned(lock: Path) -> bool:
     return True
 
 
-def _check_identity(connection: sqlite3.Connection, path: Path, minion_id: str | None) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+def _check_identity(connection: sqlite3.Connection, path: Path, minion_id: str | None) -> int:
+    """The store's schema version, once it is known to be this minion's and no newer than this program."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
         raise _unreadable(path, "it is no store of a minion")
@@ -240,6 +246,7 @@ def _check_identity(connection: sqlite3.Connection, path: Path, minion_id: str |
             f"The run store {path} belongs to another minion.",
             hint="put this minion's own minion.json back, or use another --home",
         )
+    return version
 
 
 def _check_length(connection: sqlite3.Connection, path: Path) -> None:

@@ -67,6 +67,9 @@ async def keep_routine(
         (routine_id, name, revision, text, digest, source, now, now),
     )
     await _remember(db, routine_id, name, revision, text, digest, now)
+    if old is not None and (old["removed_at"] is not None or json.loads(old["document"]).get("paused")):
+        # What fell due while it was paused, or not there, is not due now.
+        await db.execute("UPDATE schedules SET handled_until = ? WHERE routine_id = ?", (now, routine_id))
     rows = list(await db.execute_fetchall("SELECT * FROM routines WHERE id = ?", (routine_id,)))
     return _kept(rows[0])
 
@@ -91,6 +94,41 @@ async def _remember(
     await db.execute(
         "INSERT INTO routine_history VALUES (?, ?, ?, ?, ?, ?)", (routine_id, name, revision, text, digest, now)
     )
+
+
+async def forget_files(db: Connection, names: Sequence[str]) -> None:
+    """Forget the files of routines that have none any more."""
+    for name in names:
+        await db.execute("DELETE FROM routine_files WHERE name = ?", (name,))
+
+
+async def note_file(db: Connection, name: str, file: str, signature: str, problem: str | None) -> None:
+    """Note how a routine's file was when it was last looked at, and what was wrong with it then."""
+    await db.execute("INSERT OR REPLACE INTO routine_files VALUES (?, ?, ?, ?)", (name, file, signature, problem))
+
+
+async def noted_files(db: Connection) -> dict[str, tuple[str, str | None]]:
+    """The (signature, problem) of each routine's file as it was last looked at, by path."""
+    rows = await db.execute_fetchall("SELECT * FROM routine_files")
+    return {row["file"]: (row["signature"], row["problem"]) for row in rows}
+
+
+async def kept_named(db: Connection, names: Sequence[str] | None = None) -> list[KeptRoutine]:
+    """The routines in use of these names, or all of them."""
+    if names is None:
+        rows = await db.execute_fetchall("SELECT * FROM routines WHERE removed_at IS NULL ORDER BY name")
+        return [_kept(row) for row in rows]
+    found = []
+    for name in names:
+        query = "SELECT * FROM routines WHERE removed_at IS NULL AND name = ?"
+        found += [_kept(row) for row in await db.execute_fetchall(query, (name,))]
+    return found
+
+
+def problem_files(db: sqlite3.Connection) -> dict[str, str]:
+    """What is wrong with routine files, by the routine's name: their last good version is in force."""
+    rows = db.execute("SELECT name, problem FROM routine_files WHERE problem IS NOT NULL ORDER BY name").fetchall()
+    return {row["name"]: row["problem"] for row in rows}
 
 
 def list_routines(db: sqlite3.Connection) -> list[KeptRoutine]:

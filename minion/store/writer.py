@@ -50,6 +50,10 @@ class Writer:
         self._waiting.put_nowait((transaction, answer))
         return await asyncio.shield(answer)
 
+    async def ended(self) -> None:
+        """Wait until the writer has ended, by `close` or by a defect; a defect is raised."""
+        await asyncio.shield(self._task)
+
     async def close(self) -> None:
         """Finish what was handed in, then close the connection."""
         if not self._closed:

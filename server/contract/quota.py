@@ -19,13 +19,19 @@ REPORT_LONGEST_S: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The caps of one run: seconds, model turns, tokens, US dollars, bytes of output kept per skill."""
+    """The caps of one run: seconds, model turns, tokens, US dollars, bytes of output kept per skill.
+
+    `processes` and `memory_bytes` (None: no cap) count all that the run started, `disk_bytes` its folder.
+    """
 
     wall_clock_s: float = 3600.0
     turns: int = 50
     tokens: int = 2_000_000
     dollars: float = 1.0
     output_bytes: int = 262_144
+    processes: int = 256
+    disk_bytes: int = 2 * 1024**3
+    memory_bytes: int | None = None
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Limits:

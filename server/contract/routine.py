@@ -82,13 +82,34 @@ class Environment(DocumentPart):
 
 
 class Limits(DocumentPart):
-    """What the parent process enforces on one run: seconds, model turns, tokens, US dollars, output bytes."""
+    """What the parent process enforces on one run: seconds, model turns, tokens, US dollars, bytes, processes.
+
+    `output_bytes` is kept of each skill; `disk_bytes` is what the run's folder may grow to; `memory_bytes` (null:
+    no cap) and `processes` count everything the run started.
+    """
 
     wall_clock_s: Annotated[float, Field(ge=0.1, le=86_400)] = 3600.0
     turns: Annotated[int, Field(ge=1, le=10_000)] = 50
     tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] = 2_000_000
     dollars: Annotated[float, Field(ge=0, le=10_000)] = 1.0
     output_bytes: Annotated[int, Field(ge=1, le=16 * MEBIBYTE)] = 262_144
+    processes: Annotated[int, Field(ge=8, le=100_000)] = 256
+    disk_bytes: Annotated[int, Field(ge=MEBIBYTE, le=1024 * 1024 * MEBIBYTE)] = 2048 * MEBIBYTE
+    memory_bytes: Annotated[int, Field(ge=64 * MEBIBYTE, le=1024 * 1024 * MEBIBYTE)] | None = None
+
+
+class Watch(DocumentPart):
+    """When people are told of a routine, and when it pauses itself.
+
+    `failures` in a row are needed before somebody is told, `pause_after` so many it pauses (null: never).
+    `cost_rise`: told when runs cost this many times what they did (null: never). `ping`: the secret that holds
+    the address of a dead-man's switch, called after each run, because a dead daemon tells nobody.
+    """
+
+    failures: Annotated[int, Field(ge=1, le=100)] = 1
+    pause_after: Annotated[int, Field(ge=1, le=100)] | None = None
+    cost_rise: Annotated[float, Field(ge=1.5, le=100)] | None = 3.0
+    ping: SecretName | None = None
 
 
 class _ExactlyOne(DocumentPart):
@@ -125,7 +146,8 @@ class Routine(Document):
     """Standing work for Claude, as a person writes it down (DESIGN §2, DECISIONS "Routine and skills").
 
     `content` is the prompt, or the context of a pipeline; at least one of the two is required. Blank content
-    counts as none. `repositories` null means "not said". Times are in seconds.
+    counts as none. `repositories` null means "not said". Times are in seconds. `lock: strict`: after a change of
+    its skills, engine or model the routine waits for a person. `resume`: an interrupted run may be continued.
     """
 
     name: Slug
@@ -155,6 +177,9 @@ class Routine(Document):
     catch_up: Literal["latest", "window", "none"] = "latest"
     catch_up_window_s: Annotated[int, Field(ge=1, le=MONTH_S)] | None = None
     stagger_s: Annotated[int, Field(ge=0, le=3600)] = 0
+    watch: Watch = Watch()
+    lock: Literal["record", "strict"] = "record"
+    resume: bool = False
     paused: bool = False
     report_to_hq: Literal["none", "summary", "steps"] = "summary"
 

@@ -5,21 +5,17 @@ Rules: DESIGN §6 and DECISIONS "Store". This is the only place where time zones
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from difflib import get_close_matches
-from typing import Final, Literal
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from server.contract.cron import FIRST_YEAR, LAST_YEAR, CronFields, parse_cron
 from server.contract.refusals import BadDocument
 
 LONGEST_EXPRESSION: Final = 200
-MOST_MISSED: Final = 100
-# As many as a full catch-up window may bring: a shorter queue would drop what `window` promised to run.
-MOST_QUEUED: Final = 100
 
 SHORTHANDS: Final = {
     "@hourly": "0 * * * *",
@@ -34,9 +30,6 @@ SHORTHANDS: Final = {
     "weekdays": "0 9 * * 1-5",
     "weekly": "0 9 * * 1",
 }
-
-CatchUpPolicy = Literal["latest", "window", "none"]
-OverlapPolicy = Literal["skip", "queue", "allow"]
 
 _ZONE_KEY = re.compile(r"[A-Z][A-Za-z0-9_+-]*(?:/[A-Z][A-Za-z0-9_+-]*){0,3}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
@@ -80,21 +73,6 @@ class Schedule:
     one_shot: bool
     _cron: CronFields | None = field(repr=False, compare=False)
     _once: _Due | None = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class CatchUp:
-    """What to do about slots that came due unseen.
-
-    `run`: to start, oldest first. `missed`: the exact number of due slots that are not run; `missed_slots`:
-    the newest 100 of them. `why`: one line for people. `handled_until`: the `last` of the next call.
-    """
-
-    run: tuple[Slot, ...]
-    missed: int
-    missed_slots: tuple[Slot, ...]
-    why: str
-    handled_until: datetime
 
 
 def parse_schedule(expression: str, zone: str, *, now: datetime) -> Schedule:
@@ -166,7 +144,7 @@ def next_slots(schedule: Schedule, after: datetime, count: int) -> list[Slot]:
         return slots_between(schedule, after, datetime.max.replace(tzinfo=UTC), count)[0]
     found: list[_Due] = []
     ceiling = date.max
-    for day in schedule._cron.dates_from(_date_at(schedule, after) - _MARGIN) if count > 0 else ():
+    for day in schedule._cron.dates_from(local_date(schedule, after) - _MARGIN) if count > 0 else ():
         if day > ceiling:
             break
         found += [entry for entry in _due_on(schedule, day, after=after) if entry[0] > after]
@@ -189,7 +167,7 @@ def slots_between(
         once = schedule._once
         due = [once] if once is not None and after < once[0] <= until else []
         return [_slot(schedule, entry) for entry in due[: max(limit, 0)]], len(due)
-    first, last = _date_at(schedule, after) - _MARGIN, _date_at(schedule, until) + _MARGIN
+    first, last = local_date(schedule, after) - _MARGIN, local_date(schedule, until) + _MARGIN
     newest: list[_Due] = []
     total, floor = 0, date.max if limit <= 0 else date.min
     for day in schedule._cron.dates_back_from(last):
@@ -205,70 +183,6 @@ def slots_between(
             floor = day - _DAY
     newest.sort()
     return [_slot(schedule, entry) for entry in newest[max(len(newest) - max(limit, 0), 0) :]], total
-
-
-def stagger_s(routine_id: str, spread_s: int) -> int:
-    """Seconds from 0 to `spread_s`, always the same for one routine, spread evenly over many.
-
-    Raises `ValueError` for a negative spread.
-    """
-    if spread_s < 0:
-        raise ValueError(f"a spread of {spread_s} seconds is negative")
-    return int.from_bytes(hashlib.sha256(routine_id.encode()).digest()[:8]) % (spread_s + 1)
-
-
-def catch_up(
-    schedule: Schedule,
-    last: datetime | None,
-    now: datetime,
-    *,
-    policy: CatchUpPolicy,
-    window_s: int,
-    stagger: int = 0,
-) -> CatchUp:
-    """What to run and what to report as missed of the slots due after `last`, at most `now`.
-
-    `last` is the `at` of the newest slot that has a record, or when the trigger was admitted; None means that
-    nothing is due yet. `stagger` (seconds) moves every slot's due time. `latest`: the newest due slot, until
-    the end of its local day. `window`: every slot due in the last `window_s` seconds. `none`: nothing. When
-    more than 100 came due, at most the newest is run (DESIGN §6). A clock set back past `last` gives none.
-    """
-    reached = now - timedelta(seconds=stagger)
-    if last is None:
-        return CatchUp((), 0, (), "nothing was due: the schedule has only just begun", now)
-    handled = max(reached.astimezone(UTC), last.astimezone(UTC))
-    slots, total = slots_between(schedule, last, reached, MOST_MISSED + 1)
-    if total == 0:
-        return CatchUp((), 0, (), "nothing was due", handled)
-    run: list[Slot] = []
-    reason = "catch-up is off for it"
-    if policy == "latest":
-        # Compared with the slot's own date, so a stagger past midnight does not count against it.
-        in_time = _date_at(schedule, reached) <= slots[-1].at.date()
-        run = slots[-1:] if in_time else []
-        reason = "only the newest due slot is run" if run else "the local day of the newest due slot is over"
-    elif policy == "window":
-        run = [slot for slot in slots if (reached - slot.at).total_seconds() <= window_s]
-        reason = f"{'the others' if run else 'all'} came due over {window_s} s ago"
-    if total > MOST_MISSED and run:
-        run, reason = run[-1:], f"over {MOST_MISSED} came due, so only the newest is run"
-    missed = total - len(run)
-    left = tuple(slot for slot in slots if slot not in run)[-MOST_MISSED:]
-    why = f"missed {missed}: {reason}" if missed else f"caught up {len(run)}, missed none"
-    return CatchUp(tuple(run), missed, left, why, handled)
-
-
-def overlap_decision(policy: OverlapPolicy, running: int, queued: int) -> Literal["start", "queue", "skip"]:
-    """What becomes of a due slot while `running` runs of its routine go on and `queued` ones wait.
-
-    `allow` always starts; `skip` starts only when nothing runs or waits; `queue` waits its turn behind the
-    others, and is skipped once 100 wait.
-    """
-    if policy == "allow" or (running <= 0 and queued <= 0):
-        return "start"
-    if policy == "queue" and queued < MOST_QUEUED:
-        return "queue"
-    return "skip"
 
 
 def _check_zone(key: str) -> None:
@@ -331,7 +245,8 @@ def _slot(schedule: Schedule, entry: _Due) -> Slot:
     return Slot(f"{schedule.expression}|{schedule.zone}|{named}", at, nominal)
 
 
-def _date_at(schedule: Schedule, moment: datetime) -> date:
+def local_date(schedule: Schedule, moment: datetime) -> date:
+    """The date in the schedule's zone at an aware time."""
     return moment.astimezone(ZoneInfo(schedule.zone)).date()
 
 

@@ -9,17 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from server.contract.schedule import (
-    CatchUp,
-    CatchUpPolicy,
-    Schedule,
-    catch_up,
-    next_slots,
-    overlap_decision,
-    parse_schedule,
-    restore_schedule,
-    slots_between,
-)
+from server.contract.catch_up import CatchUp, CatchUpPolicy, catch_up, overlap_decision
+from server.contract.schedule import Schedule, next_slots, parse_schedule, restore_schedule, slots_between
 from tests.contract.zone_oracle import DAY, LINES, Line, due_slots, named_minutes, spans
 
 ZONES = ("UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns", "Antarctica/Troll")
@@ -118,7 +109,7 @@ def test_over_a_hundred_due_slots_become_one_run_and_a_visible_number(policy: Ca
 
 def test_a_hundred_due_slots_in_the_window_are_all_run() -> None:
     answer = missed_since("* * * * *", "2026-01-05T00:00", "2026-01-05T01:40", "window", 10**9)
-    assert (len(answer.run), answer.missed, answer.why) == (100, 0, "caught up 100, missed none")
+    assert (len(answer.run), answer.missed, answer.why) == (100, 0, "due 100, missed none")
 
 
 def test_a_routine_that_has_only_just_begun_has_missed_nothing() -> None:

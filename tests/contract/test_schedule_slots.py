@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from server.contract.schedule import Schedule, Slot, next_slots, parse_schedule, slots_between, stagger_s
+from server.contract.catch_up import stagger_s
+from server.contract.schedule import Schedule, Slot, next_slots, parse_schedule, slots_between
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PAST = datetime(2000, 1, 1, tzinfo=UTC)

@@ -7,8 +7,8 @@ import sys
 from typing import Any, Final
 
 from minion.admission import RELEASED, VERSION, Candidate, answers_of, process_candidate, routine_candidate
-from minion.app import PROCESS, process_file
 from minion.config import Home
+from minion.routines.process_file import PROCESS, process_file
 from minion.routines.template_list import FOLDER, templates
 from minion.skills.loader import bundled_folder, bundled_names, load_skill
 from server.contract.digest import canonical_json

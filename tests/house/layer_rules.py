@@ -12,8 +12,8 @@ CONTRACT = "server.contract"
 CLOCK_TYPE = "minion.clock.Clock"
 # What a minion may know of the contract: modules that load in milliseconds. The others need pydantic.
 PURE = frozenset(
-    {"schedule", "cron", "phrases", "layout", "run", "topology", "quota", "refusals", "digest", "redaction"}
-    | {"processes"}
+    {"schedule", "catch_up", "cron", "phrases", "layout", "run", "topology", "quota", "refusals", "digest"}
+    | {"redaction", "processes"}
 )
 PURE_THIRD_PARTY = frozenset({"croniter"})
 
@@ -37,6 +37,9 @@ _MINION_ROOMS = (
     "minion.setup.home_removal",
     "minion.check",
     "minion.doctor",
+    "minion.socket_place",
+    "minion.daemon_client",
+    "minion.asking",
 )
 _SETTING_UP = ("minion.setup.first_routine", "minion.setup.answers", "minion.setup.trials")
 _RUNNER = ("minion.runner", "minion.engines", "minion.sandbox", CONTRACT, "minion.wire", CLOCK_TYPE)
@@ -81,7 +84,20 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "minion.setup.home_removal": (CONTRACT, "minion.config"),
     "minion.admission": (CONTRACT, "minion.store"),
-    "minion.routines.files": (CONTRACT, "minion.config"),
+    "minion.routines.files": (CONTRACT, "minion.config", "minion.store"),
+    "minion.routines.process_file": (CONTRACT,),
+    "minion.routines.added": ("minion.store",),
+    "minion.routines.keeping": (
+        CONTRACT,
+        "minion.config",
+        "minion.admission",
+        "minion.engines",
+        "minion.repositories",
+        "minion.routines",
+        "minion.skills.loader",
+        "minion.store",
+        CLOCK_TYPE,
+    ),
     "minion.routines.matching": (),
     "minion.routines.portable": (CONTRACT, "minion.admission"),
     "minion.routines.phrased": (
@@ -126,6 +142,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         CONTRACT,
         "minion.wire",
         "minion.config",
+        "minion.routines.files",
         "minion.skills.loader",
         "minion.store",
         "minion.daemon",
@@ -148,6 +165,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         CLOCK_TYPE,
     ),
     "minion.app": (CONTRACT, *_MINION_ROOMS),
+    "minion.socket_place": (CONTRACT, "minion.config"),
+    "minion.daemon_client": (CONTRACT, "minion.config", "minion.socket_place"),
+    "minion.verbs": (CONTRACT, *_MINION_ROOMS, "minion.app"),
+    # What owns a home is put together where it is asked for: by a command, or by the daemon.
+    "minion.asking": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.verbs"),
+    "minion.always_on": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.verbs"),
     "minion.setup.first_routine": (CONTRACT, "minion.config", "minion.app"),
     "minion.setup.answers": (
         CONTRACT,
@@ -191,7 +214,9 @@ READS_ENVIRONMENT = frozenset(
     {"server/config.py", "minion/config.py", "minion/terminal.py", "minion/sandbox/tool_host.py"}
 )
 READS_CLOCK = frozenset({"server/clock.py", "minion/clock.py"})
-CATCHES_ALL = frozenset({"minion/daemon/supervisor.py", "minion/app.py", "minion/cli.py", "server/cli.py"})
+CATCHES_ALL = frozenset(
+    {"minion/always_on.py", "minion/daemon/local_api.py", "minion/cli.py", "server/cli.py"}
+)
 
 _ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv")
 _CLOCKS = (

@@ -20,8 +20,8 @@ from minion.admission import (
     process_candidate,
     routine_candidate,
 )
-from minion.app import process_file
 from minion.check import answer
+from minion.routines.process_file import process_file
 from minion.skills.loader import bundled_folder
 from minion.store.writer import Writer
 from server.contract.digest import canonical_json

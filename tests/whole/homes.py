@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from minion.admission import admit, process_candidate, routine_candidate
-from minion.app import PROCESS, Minion, initialise, opened, process_file
+from minion.app import Minion, initialise, opened
 from minion.cli import minion, run
 from minion.clock import utc_now
 from minion.config import Home
 from minion.daemon.triggers import Trigger
+from minion.routines.process_file import PROCESS, process_file
 from minion.skills.loader import load_skill, skill_places
 from minion.store.local_db import read_only
 from minion.store.run_history import results_of, whole_run

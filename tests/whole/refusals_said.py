@@ -151,7 +151,7 @@ async def furnish(folder: Path) -> Place:
         for name, body in files.items():
             file = folder / f"{name}.json"
             file.write_text(body)
-            await owner.add_routine(file, replace=False, folder=folder)
+            await owner.routines.add(file, file.read_bytes(), replace=False, folder=folder)
             file.unlink()
         await admit_together(owner)
     kept = home.runs / numbered_id("run_", 3)

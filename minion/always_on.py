@@ -1,0 +1,350 @@
+"""A minion that stays: it owns its home, runs schedules, answers at its socket, and ends in good order.
+
+Run as `python -I -m minion.always_on HOME`; `minion up` starts it so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from minion.app import Minion, opened
+from minion.clock import Clock, utc_now
+from minion.config import Home, load_config
+from minion.daemon.daemon_log import begin_log, tell_service_manager
+from minion.daemon.hub import Asker, Hub, asking
+from minion.daemon.line import Line
+from minion.daemon.local_api import listening
+from minion.daemon.roster import Roster
+from minion.daemon.scheduler import Arrival, Scheduler
+from minion.daemon.timetable import ON_TIME_S, Timetable
+from minion.daemon.triggers import Trigger
+from minion.routines.files import all_routine_files
+from minion.socket_place import choose_place
+from minion.store.slots import SlotRecord, SlotState, hold, release, settle
+from minion.store.standing import first_up, halt_of
+from minion.verbs import Owner, do
+from server.contract.digest import instant, parse_instant
+from server.contract.refusals import Refusal, StoreFailed
+from server.contract.run import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minion.store.decisions import Decision
+    from minion.store.writer import Connection
+    from minion.wire import Event, Order
+
+# Routine files are looked at every so many seconds, more seldom the more there are.
+_LOOK_S: Final = 5.0
+_LOOK_SELDOM_S: Final = 60.0
+_FILES_A_SECOND: Final = 50
+EXIT_DEFECT: Final = 70
+log = logging.getLogger("minion")
+
+
+class Daemon:
+    """Everything around a minion that stays up. `serve` is its life."""
+
+    def __init__(self, minion: Minion, hub: Hub, clock: Clock) -> None:
+        self.minion = minion
+        self.hub = hub
+        self._clock = clock
+        self._started = clock()
+        self._halted: str | None = None
+        self._stop = asyncio.Event()
+        self._grace_s = float(minion.config.grace_s)
+        self._looked: datetime | None = None
+        self._stranded: list[Arrival] = []
+        self.line = Line(self._perform, minion.config.runs_at_once)
+        timetable = Timetable()
+        self.scheduler = Scheduler(
+            timetable, minion.writer, self.line, clock, halted=lambda: self._halted, woken=self._woken,
+            on_records=self._recorded,
+        )  # fmt: skip
+        self.roster = Roster(
+            timetable, minion.writer, clock, files=lambda: all_routine_files(minion.home),
+            take_in=minion.routines.take_in, alert=self._alert, zone=minion.config.timezone,
+        )  # fmt: skip
+
+    async def serve(self, place: Path) -> None:
+        """Take up what is due, answer at `place`, and go on until `stop`. Raises `Refusal`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: self.stop(grace_s=None))
+        loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._reload()))
+        now = instant(self._clock())
+        self.roster.since = parse_instant(await self.minion.writer.transact(lambda db: first_up(db, now=now)))
+        await self._read_halt()
+        entries = await self.roster.load()
+        async with listening(place, self._answer):
+            log.info("up: %d routines, %d of them scheduled", len(self.roster), len(self.scheduler.timetable))
+            tell_service_manager("READY=1")
+            await self.scheduler.resume(entries)
+            await self._until_stopped()
+            tell_service_manager("STOPPING=1")
+            await self._wind_down()
+        log.info("down")
+
+    async def begin(self, order: Order) -> None:
+        """Have an opened run performed as soon as there is a place for it."""
+
+        async def start() -> None:
+            await self.minion.supervisor.perform(order)
+
+        self.line.ask(order.routine["id"], start)
+
+    async def ended(self, run_id: str) -> None:
+        """Wait until a run is not under way any more."""
+        with self.hub.listening() as ear:
+            while run_id in self.minion.supervisor.under_way and await ear.next() is not None:
+                pass
+
+    async def refresh(self) -> list[str]:
+        """Read settings and routine files again; the routines that changed."""
+        await self._read_halt()
+        config = load_config(self.minion.home)
+        self.minion.reconfigure(config)
+        self.line.most = config.runs_at_once
+        changed = await self.roster.scan(at_once=True)
+        if config.timezone != self.roster.zone:
+            self.roster.zone = config.timezone
+            await self.roster.load()
+        self.scheduler.stir()
+        return changed
+
+    async def listen(self, asker: Asker, run_id: str | None) -> None:
+        """Tell what happens, of one run until its end or of all, while the asker is there."""
+        gone = asyncio.ensure_future(asker.gone.wait())
+        with self.hub.listening() as ear:
+            while run_id is None or run_id in self.minion.supervisor.under_way:
+                heard = asyncio.ensure_future(ear.next())
+                await asyncio.wait({heard, gone}, return_when=asyncio.FIRST_COMPLETED)
+                message = heard.result() if heard.done() else None
+                if message is None:
+                    heard.cancel()
+                    break
+                if run_id is None or message.get("run") == run_id:
+                    asker.tell(message)
+            if ear.lagged:
+                asker.tell({"type": "lagged"})
+        gone.cancel()
+
+    def live(self) -> dict[str, Any]:
+        """What only the daemon knows: its process, health, what runs and waits."""
+        due = self.scheduler.timetable.next_due()
+        trouble = [text for text in (self.scheduler.trouble,) if text is not None]
+        return {
+            "pid": os.getpid(), "since": instant(self._started), "health": "trouble" if trouble else "ok",
+            "trouble": trouble, "halted": self._halted, "stopping": self._stop.is_set(),
+            "running": self.minion.supervisor.under_way, "waiting": self.line.waiting,
+            "next_due": None if due is None else instant(due), "problems": dict(self.roster.problems),
+            "routines": len(self.roster),
+        }  # fmt: skip
+
+    def stop(self, *, grace_s: float | None) -> None:
+        """Begin to stop: nothing new starts, runs have `grace_s` seconds to end. Again: at once."""
+        self._grace_s = 0.0 if self._stop.is_set() else self._grace_s if grace_s is None else grace_s
+        self._stop.set()
+        self.line.close()
+
+    async def decided(self, decision: Decision, *, approved: bool) -> None:
+        """Go on with what waited for a decision."""
+        now, at = self._clock(), instant(self._clock())
+
+        async def settled(db: Connection) -> list[SlotRecord]:
+            slots = await release(db, decision.id)
+            for slot in slots if not approved else ():
+                why = f"the change was rejected ({decision.id})"
+                await settle(db, slot.routine_id, slot.key, "skipped", now=at, why=why)
+            return slots
+
+        slots = await self.minion.writer.transact(settled)
+        entries = self.scheduler.timetable.entries(decision.routine_id)
+        for slot in slots if approved and entries else ():
+            late = (now - parse_instant(slot.due_at)).total_seconds() >= ON_TIME_S
+            self.line.take(Arrival(slot, entries[0].rules, late))
+
+    def heard(self, run_id: str, event: Event) -> None:
+        """A run said something."""
+        said = {"run": run_id, "type": event.type, "block": event.block, "data": event.data, "at": event.at}
+        self.hub.tell(said)
+
+    def run_ended(self, order: Order, state: RunState) -> None:
+        """A run came to its end."""
+        self.hub.tell({"run": order.run_id, "type": "run.ended", "block": None, "data": {"state": state}})
+
+    async def _answer(self, verb: str, params: Any, asker: Asker) -> Any:
+        return await do(Owner(self.minion, self), verb, params, asker)
+
+    async def _until_stopped(self) -> None:
+        """Run the scheduler until somebody stops the daemon; its own defect, or the store's, is raised."""
+        tasks = [
+            asyncio.ensure_future(life)
+            for life in (self.scheduler.run(), self._stop.wait(), self.minion.writer.ended())
+        ]
+        done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _wind_down(self) -> None:
+        """Give runs their grace, then interrupt them."""
+        draining = asyncio.ensure_future(self.line.drained())
+        until = asyncio.get_running_loop().time() + self._grace_s
+        while not draining.done() and asyncio.get_running_loop().time() < until and self._grace_s > 0:
+            await asyncio.wait({draining}, timeout=0.2)
+        await self.minion.supervisor.abandon_all("the minion was stopped")
+        await draining
+        self.hub.close()
+
+    async def _perform(self, arrival: Arrival) -> None:
+        """All that one slot asks for: its order, its run, and a record of it whatever happens."""
+        try:
+            await self._run_slot(arrival)
+        except StoreFailed:
+            # Nothing was written, so nothing was begun: it is tried again once the store can be written.
+            self._stranded.append(arrival)
+        except Exception:
+            log.exception("the slot %s of %s failed", arrival.slot.key, arrival.slot.routine)
+
+    async def _run_slot(self, arrival: Arrival) -> None:
+        slot, minion = arrival.slot, self.minion
+        trigger = Trigger("schedule", f"slot:{slot.routine_id}:{slot.key}", self._clock())
+        try:
+            order, lock = await minion.prepare(slot.routine, trigger, engine=None, repository=None)
+        except StoreFailed:
+            raise
+        except Refusal as refusal:
+            why, now = f"it could not be started: {refusal.sentence}", instant(self._clock())
+            log.error("%s was due and %s", slot.routine, why)
+            await minion.writer.transact(
+                lambda db: settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
+            )
+            return
+        now, run_id = instant(self._clock()), order.run_id
+        state: SlotState = "late" if arrival.late else "ran"
+
+        async def claimed(db: Connection) -> None:
+            await settle(db, slot.routine_id, slot.key, state, now=now, run_id=run_id)
+
+        try:
+            held = await minion.hold_of(order, lock)
+            if held is not None:
+                await self._hold(slot, held)
+            elif not self._stop.is_set():  # else it stays due, for the next daemon
+                await minion.supervisor.open(order, lock, also=claimed)
+        finally:
+            begun = run_id in minion.supervisor.under_way
+            if not begun:
+                await asyncio.to_thread(shutil.rmtree, order.run_dir, ignore_errors=True)
+        if not begun:
+            return
+        self.hub.tell({"run": run_id, "type": "run.opened", "block": None, "data": {"routine": slot.routine}})
+        await minion.supervisor.perform(order)
+
+    async def _hold(self, slot: SlotRecord, decision: Decision) -> None:
+        """Have a slot wait for a decision; one that waited before it has been overtaken."""
+        now = instant(self._clock())
+        rejected = decision.answer == "reject"
+        log.warning("%s: due %s, %s (%s)", slot.routine, slot.shown, decision.question, decision.id)
+
+        async def hold_it(db: Connection) -> None:
+            if rejected:
+                why = f"the change was rejected ({decision.id})"
+                await settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
+                return
+            for earlier in await release(db, decision.id):
+                why = f"it waited for {decision.id} until the next one was due"
+                await settle(db, earlier.routine_id, earlier.key, "missed", now=now, why=why)
+            await hold(db, slot.routine_id, slot.key, decision.id, why=decision.question)
+
+        await self.minion.writer.transact(hold_it)
+
+    async def _woken(self, now: datetime) -> None:
+        """What is done now and then: stranded slots, changed files."""
+        stranded, self._stranded = self._stranded, []
+        for arrival in stranded:
+            self.line.take(arrival)
+        every_s = min(max(_LOOK_S, len(self.roster) / _FILES_A_SECOND), _LOOK_SELDOM_S)
+        looked = self._looked
+        if looked is None or self.roster.unsettled or not 0 <= (now - looked).total_seconds() < every_s:
+            self._looked = now
+            try:
+                if await self.roster.scan():
+                    self.scheduler.stir()
+            except Refusal as refusal:
+                log.error("routine files could not be taken in: %s", refusal)
+
+    async def _reload(self) -> None:
+        try:
+            await self.refresh()
+        except Refusal as refusal:
+            log.error("not everything could be read again: %s", refusal)
+
+    async def _read_halt(self) -> None:
+        halted = await self.minion.writer.transact(halt_of)
+        self._halted = None if halted is None else f"the minion was halted: {halted['why']}"
+
+    def _recorded(self, records: list[SlotRecord]) -> None:
+        for record in records:
+            if record.state in ("missed", "skipped"):
+                log.warning("%s: due %s, %s: %s", record.routine, record.shown, record.state, record.why)
+
+    def _alert(self, routine: str, text: str) -> None:
+        log.error("%s: %s", routine, text)
+
+
+async def stay_up(home: Home, *, clock: Clock = utc_now) -> None:
+    """Own the home and serve it until the process is told to stop. Raises a `Refusal`."""
+    hub, daemons = Hub(), list[Daemon]()
+
+    def alert(text: str) -> None:
+        log.warning("%s", text)
+        asker = asking.get()
+        if asker is not None:
+            asker.tell({"alert": text})
+
+    async with opened(
+        home, "minion up", clock=clock, alert=alert,
+        on_event=lambda run_id, event: daemons[0].heard(run_id, event),
+        on_end=lambda order, state: daemons[0].run_ended(order, state),
+    ) as minion:
+        daemons.append(Daemon(minion, hub, clock))
+        place = choose_place(home)
+        try:
+            await daemons[0].serve(place)
+        finally:
+            home.socket_file.unlink(missing_ok=True)
+            place.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Be the daemon of a home: `HOME`, and `--stderr` for who reads what it says there; documented exit codes."""
+    home = Home(Path(arguments[0]))
+    os.umask(0o077)
+    begin_log(home.daemon_log, also_stderr="--stderr" in arguments)
+    try:
+        asyncio.run(stay_up(home))
+    except Refusal as refusal:
+        log.error("not up: %s (hint: %s)", refusal.sentence, refusal.hint)
+        if "--stderr" not in arguments:
+            sys.stderr.write(f"minion: {refusal.sentence}\nhint: {refusal.hint}\n")
+        return refusal.exit_code
+    except Exception:
+        log.exception("the daemon ends because of a defect")
+        return EXIT_DEFECT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

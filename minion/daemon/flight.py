@@ -1,0 +1,135 @@
+"""A runner at work: its process is started, what it says is taken in order, and it is gone at the end.
+
+What it is told: the order, acks, a cancel. That its input closes tells it that nobody is there any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from minion.wire import ACKNOWLEDGED, EVENT_BYTES, Answer, Event, Order, WireError
+from server.contract.run import RunState
+
+# After a cancel or timeout the runner has this long to close its session before it is killed.
+GRACE_S: Final = 5.0
+# So many events may wait for their commit together.
+_TOGETHER: Final = 64
+
+
+@dataclass(slots=True)
+class Flight:
+    """A runner's process, how it said the run ended, and why it was stopped, if it was.
+
+    `take` writes one event down; an event is acknowledged when it returns.
+    """
+
+    order: Order
+    process: asyncio.subprocess.Process
+    take: Callable[[Event], Awaitable[object]]
+    end: RunState | None = None
+    why: str | None = None
+    hint: str | None = None
+    stopped_for: str | None = None
+    abandoned: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self, reason: str) -> None:
+        """Ask the runner to stop; the first reason stays."""
+        self.stopped_for = self.stopped_for or reason
+        self.stopping.set()
+
+    def abandon(self, reason: str) -> None:
+        """Have the runner end at once, as if nobody were there: the run is then interrupted."""
+        self.abandoned = True
+        self.stop(reason)
+
+    async def attend(self) -> None:
+        """Take events until the runner is done, silent for good, or stopped and out of grace.
+
+        Raises `WireError` for a line that is no event, and what `take` raises.
+        """
+        reading = asyncio.ensure_future(self._read())
+        stopping = asyncio.ensure_future(self.stopping.wait())
+        try:
+            limit = self.order.limits.wall_clock_s
+            await asyncio.wait({reading, stopping}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                self.stopped_for = self.stopped_for or "timeout"
+                if self.abandoned:
+                    self._hang_up()
+                else:
+                    self._write(Answer("cancel", reason=self.stopped_for).line())
+                await asyncio.wait({reading}, timeout=GRACE_S)
+            if reading.done():
+                await reading
+        finally:
+            for task in (reading, stopping):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, WireError):
+                    await task
+
+    async def gone(self) -> None:
+        """Wait until the process has ended; one that does not is killed."""
+        self._hang_up()
+        try:
+            async with asyncio.timeout(GRACE_S if self.end is not None else 0.5):
+                await self.process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+
+    async def _read(self) -> None:
+        """Events in order: commits of those that need no answer may wait together with the next that does."""
+        waiting: list[asyncio.Future[object]] = []
+        stdout = self.process.stdout
+        # A line without its end is the last of a runner that was killed while it spoke.
+        while stdout is not None and (line := await stdout.readline()).endswith(b"\n"):
+            event = Event.read(line)
+            waiting.append(asyncio.ensure_future(self.take(event)))
+            if event.type == "run.finished":
+                self.end, self.why, self.hint = (event.data[key] for key in ("state", "why", "hint"))
+            if event.type in ACKNOWLEDGED or len(waiting) >= _TOGETHER:
+                await asyncio.gather(*waiting)
+                waiting.clear()
+            if event.type in ACKNOWLEDGED:
+                self._write(Answer("ack", seq=event.seq).line())
+        await asyncio.gather(*waiting)
+
+    def _write(self, line: bytes) -> None:
+        # A runner that is gone cannot be written to; its silence is noticed by the reader.
+        if self.process.stdin is not None and not self.process.stdin.is_closing():
+            self.process.stdin.write(line)
+
+    def _hang_up(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+
+async def take_off(order: Order, take: Callable[[Event], Awaitable[object]]) -> Flight:
+    """Start the runner of an order and hand it the order. Raises `OSError` when no process can be started."""
+    log = os.open(Path(order.run_dir) / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-m", "minion.runner"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            cwd=order.run_dir,
+            env={"PATH": order.search_path, "LC_ALL": "C.UTF-8"},
+            limit=2 * EVENT_BYTES,
+            # A terminal's Ctrl-C is for the supervisor, which then stops the run in good order.
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    flight = Flight(order, process, take)
+    flight._write(order.line())
+    return flight

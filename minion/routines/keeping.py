@@ -1,0 +1,277 @@
+"""Keeps the routines of a home: admitted, complete, fit for this minion, their files and the store as one.
+
+Whatever is refused leaves nothing written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minion.admission import (
+    ScheduleCheck,
+    admit,
+    admit_each,
+    admit_fresh,
+    changed,
+    process_candidate,
+    routine_candidate,
+)
+from minion.clock import Clock
+from minion.config import Config, Home, write_private
+from minion.engines.registry import AVAILABLE
+from minion.repositories import top_level
+from minion.routines.added import Added
+from minion.routines.files import SUFFIXES, Read, Seen, as_before, read_file, routine_files
+from minion.routines.process_file import PROCESS, process_file
+from minion.skills.loader import check_codes, check_requires, load_skill
+from minion.store.local_db import read_only
+from minion.store.routines import KeptRoutine, find_routine, keep_routine, remove_routine
+from server.contract.digest import instant
+from server.contract.refusals import BadDocument, NotFound, Refusal, Refused
+
+if TYPE_CHECKING:
+    from minion.store.writer import Connection, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A routine that may be kept: as admitted, its file's body and place, its next instants."""
+
+    document: Mapping[str, Any]
+    body: bytes
+    target: Path
+    due: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class RoutineKeeper:
+    """The routines of one home, for its owner. `alert` is called with what the owner must hear of."""
+
+    home: Home
+    config: Config
+    writer: Writer
+    clock: Clock
+    alert: Callable[[str], None]
+
+    async def add(self, source: Path, body: bytes, *, replace: bool, folder: Path) -> Added:
+        """Admit a routine's file and put it into the home; `folder` is where its repositories default to.
+
+        Raises a `Refusal` with nothing written.
+        """
+        return await self._put(source, body, replace=replace, folder=folder)
+
+    async def edit(
+        self, name: str, draft: Path, body: bytes, *, begun: bytes, folder: Path
+    ) -> Added:
+        """Put a routine's edited file in the place of its file, which held `begun` when editing began.
+
+        Raises a `Refusal` with nothing written: also when the file says something else by now, and when the
+        draft names another routine.
+        """
+        file = self._file_of(name)
+        if read_file(file) != begun:
+            says = f"{file} was changed by somebody else while you edited."
+            raise Refused("changed_meanwhile", says, hint=f"compare it with your draft {draft}")
+        return await self._put(draft, body, replace=True, folder=folder, name=name)
+
+    async def change(self, name: str, changes: Mapping[str, Any]) -> Added:
+        """Change top-level keys of a routine's file, all else in it staying as written.
+
+        Raises a `Refusal` with nothing written.
+        """
+        file = self._file_of(name)
+        body = await asyncio.to_thread(changed, file, read_file(file), changes)
+        return await self._put(file, body, replace=True, folder=self.home.root, name=name)
+
+    async def take_over(
+        self, files: Sequence[tuple[Path, bytes]], *, replace: bool, folder: Path
+    ) -> list[Added]:
+        """Put several routines into the home, all of them or none; each comes with the name of its file.
+
+        Raises the first `Refusal`, also when two have one name.
+        """
+        ready = [await self._ready(source, body, folder=folder, past=True) for source, body in files]
+        names = [item.document["name"] for item in ready]
+        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        if twice is not None:
+            raise BadDocument(
+                "duplicate_name", f"Two of the routines are named {twice}.", hint="rename one of them"
+            )
+        return await self._keep(ready, replace=replace)
+
+    async def _put(
+        self, source: Path, body: bytes, *, replace: bool, folder: Path, name: str | None = None
+    ) -> Added:
+        # A routine that is there already may have one whose one time is over.
+        ready = await self._ready(source, body, folder=folder, name=name, past=name is not None)
+        (added,) = await self._keep([ready], replace=replace)
+        return added
+
+    async def _ready(
+        self, source: Path, body: bytes, *, folder: Path, name: str | None = None, past: bool = False
+    ) -> _Ready:
+        """A routine admitted, complete with its repositories, and fit for this minion; nothing is written."""
+        check = ScheduleCheck(self.config.timezone, self._now(), past)
+        (document,) = await asyncio.to_thread(admit_fresh, [routine_candidate(source, body)], check)
+        due = tuple(document.pop("next"))
+        _check_name(source, document, name)
+        if document["repositories"] is None:
+            top = top_level(folder)
+            found = {"repositories": [str(top)] if top is not None else []}
+            body = await asyncio.to_thread(changed, source, body, found)
+            (document,) = await admit(self.writer, [routine_candidate(source, body)])
+        await self._check_fit(document)
+        # A name without a known ending was read as YAML, which JSON is too.
+        suffix = source.suffix if source.suffix in SUFFIXES else ".yaml"
+        return _Ready(self._owned(document), body, self.home.routines / f"{document['name']}{suffix}", due)
+
+    async def _keep(self, ready: Sequence[_Ready], *, replace: bool) -> list[Added]:
+        """Write the files and keep the routines, together or not at all."""
+        now = self._now()
+
+        async def keep(db: Connection) -> list[KeptRoutine]:
+            kept = []
+            for item in ready:
+                target = str(item.target)
+                kept.append(await keep_routine(db, item.document, source=target, replace=replace, now=now))
+                write_private(item.target, item.body.decode())
+            return kept
+
+        with contextlib.ExitStack() as before:
+            for item in ready:
+                before.enter_context(as_before(item.target))
+            kept = await self.writer.transact(keep)
+        for item in ready:
+            for other in routine_files(self.home, item.document["name"]):
+                if other != item.target:
+                    other.unlink()
+        return [Added(one, item.target, item.due) for one, item in zip(kept, ready, strict=True)]
+
+    async def remove(self, name: str) -> None:
+        """Take a routine out of use and its file away; its runs and history stay. Raises `NotFound`."""
+        now = self._now()
+        await self.writer.transact(lambda db: remove_routine(db, name, now=now))
+        for file in routine_files(self.home, name):
+            file.unlink()
+
+    async def current(self, text: str) -> KeptRoutine:
+        """The routine as its file says now; a file that became bad leaves the last good version in force."""
+        name = _known_name(self.home, text)
+        files = routine_files(self.home, name)
+        if not files:
+            gone = "put its file back, or add it again: minion routine add FILE"
+            hint = "minion routine list" if name == text else gone
+            raise NotFound("no_such_routine", f"There is no routine {text}.", hint=hint)
+        now = self._now()
+        try:
+            (document,) = await admit(self.writer, [routine_candidate(files[0], read_file(files[0]))])
+            _check_name(files[0], document, name)
+            full = self._owned(document)
+        except Refusal as refusal:
+            good = _last_good(self.home, name)
+            if good is None:
+                raise
+            self.alert(f"{refusal.sentence} The last good version is in force; hint: {refusal.hint}")
+            return good
+        return await self.writer.transact(
+            lambda db: keep_routine(db, full, source=str(files[0]), replace=True, now=now)
+        )
+
+    def _file_of(self, name: str) -> Path:
+        files = routine_files(self.home, name)
+        if not files:
+            says = f"The routine {name} has no file in {self.home.routines}."
+            raise NotFound("no_such_routine", says, hint="minion routine list")
+        return files[0]
+
+    async def take_in(self, seen: Sequence[Seen]) -> list[Read]:
+        """Admit and keep files that were changed by hand; one that is bad changes nothing of its routine."""
+        found, bodies = [], []
+        for each in seen:
+            try:
+                bodies.append((each, read_file(each.path)))
+            except NotFound as refusal:
+                found.append(Read(each, None, refusal))
+        answers = await admit_each(self.writer, [routine_candidate(each.path, body) for each, body in bodies])
+        now = self._now()
+        good: list[tuple[Seen, dict[str, Any]]] = []
+        for (each, _), answer in zip(bodies, answers, strict=True):
+            try:
+                if isinstance(answer, Refusal):
+                    raise answer
+                _check_name(each.path, answer, each.path.stem)
+                good.append((each, self._owned(answer)))
+            except Refusal as refusal:
+                found.append(Read(each, None, refusal))
+
+        async def keep(db: Connection) -> list[Read]:
+            kept = []
+            for each, document in good:
+                try:
+                    one = await keep_routine(db, document, source=str(each.path), replace=True, now=now)
+                    kept.append(Read(each, one))
+                except Refused as refusal:
+                    kept.append(Read(each, None, refusal))
+            return kept
+
+        return found + await self.writer.transact(keep)
+
+    async def _check_fit(self, document: Mapping[str, Any]) -> None:
+        """Refuse at save what could never run here: unknown skills, a missing engine, another minion's routine."""
+        self._owned(document)
+        folders = [load_skill(self.home, name) for name in dict.fromkeys(document["pipeline"])]
+        candidates = [folder.candidate() for folder in folders]
+        process, *skills = await admit(self.writer, [process_candidate(PROCESS, process_file()), *candidates])
+        check_requires(self.home, skills)
+        check_codes(process, skills)
+        if document["engine"] is not None:
+            check_engine(document["engine"])
+
+    def _owned(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        if document["minion_id"] not in (None, self.config.minion_id):
+            raise Refused(
+                "other_minion",
+                f"The routine {document['name']} belongs to the minion {document['minion_id']}.",
+                hint=f"write this minion's own id, {self.config.minion_id}, or leave minion_id out",
+            )
+        return {**document, "minion_id": self.config.minion_id}
+
+    def _now(self) -> str:
+        return instant(self.clock())
+
+
+def check_engine(name: str) -> str:
+    """The engine's name, if it is there. Raises `Refused`."""
+    if name not in AVAILABLE:
+        raise Refused(
+            "engine_missing",
+            f"The engine {name} is not installed here.",
+            hint=f"use --engine {AVAILABLE[0]}, or write `engine: {AVAILABLE[0]}` into the routine",
+        )
+    return name
+
+
+def _known_name(home: Home, text: str) -> str:
+    if routine_files(home, text) and "/" not in text:
+        return text
+    with read_only(home.store) as db:
+        return find_routine(db, text).name
+
+
+def _last_good(home: Home, name: str) -> KeptRoutine | None:
+    with read_only(home.store) as db:
+        try:
+            return find_routine(db, name)
+        except NotFound:
+            return None
+
+
+def _check_name(source: Path, document: Mapping[str, Any], name: str | None) -> None:
+    if name is not None and document["name"] != name:
+        says = f"{source} holds the routine {document['name']}, not {name}."
+        raise BadDocument("routine_name", says, hint="rename the file, or mend its `name`")

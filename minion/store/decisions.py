@@ -1,0 +1,110 @@
+"""What waits for a person, and what each routine was last allowed to run with.
+
+An answer is given once; only a refusal can be taken back, by approving what was refused.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from server.contract.digest import canonical_json, new_id
+from server.contract.refusals import BadUse, NotFound, Refused
+
+if TYPE_CHECKING:
+    from aiosqlite import Connection
+
+Answer = Literal["approve", "reject"]
+# A routine's own file is its owner's to change; what it runs with may change behind their back.
+_OWN: Final = "routine"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One question to a person; `subject` is what is approved or rejected, `answer` None while it is open."""
+
+    id: str
+    kind: str
+    routine_id: str
+    routine: str
+    question: str
+    subject: Mapping[str, Any]
+    answer: Answer | None
+
+
+async def accepted_lock(db: Connection, routine_id: str) -> dict[str, str] | None:
+    """What a routine was last allowed to run with; None before its first run."""
+    rows = list(await db.execute_fetchall("SELECT lock FROM locks WHERE routine_id = ?", (routine_id,)))
+    return dict(json.loads(rows[0][0])) if rows else None
+
+
+async def accept_lock(db: Connection, routine_id: str, lock: Mapping[str, str], *, by: str, now: str) -> None:
+    """Allow a routine to run with these."""
+    values = (routine_id, canonical_json(dict(lock)), now, by)
+    await db.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?)", values)
+
+
+def changed_parts(accepted: Mapping[str, str], lock: Mapping[str, str]) -> list[str]:
+    """The parts of a lock that are not as they were accepted: skills, process, engine, model, tools."""
+    names = sorted({*accepted, *lock} - {_OWN})
+    return [name for name in names if accepted.get(name) != lock.get(name)]
+
+
+async def ask_about_lock(
+    db: Connection, routine_id: str, routine: str, lock: Mapping[str, str], parts: list[str], *, now: str
+) -> Decision:
+    """The decision on a changed lock: the one that was asked before on the same change, else a new one."""
+    query = "SELECT * FROM decisions WHERE routine_id = ? AND kind = 'lock' ORDER BY rowid DESC"
+    subject = {name: value for name, value in lock.items() if name != _OWN}
+    for row in await db.execute_fetchall(query, (routine_id,)):
+        before = _decision(row)
+        if before.subject == subject and before.answer != "approve":
+            return before
+    what = f"{', '.join(parts)} changed since {routine} last ran; may it run with that?"
+    decision = Decision(new_id("dec_"), "lock", routine_id, routine, what, subject, None)
+    await db.execute(
+        "INSERT INTO decisions (id, kind, routine_id, routine, question, subject, opened_at)"
+        " VALUES (?, 'lock', ?, ?, ?, ?, ?)",
+        (decision.id, routine_id, routine, what, canonical_json(subject), now),
+    )
+    return decision
+
+
+async def answer_decision(db: Connection, text: str, answer: Answer, *, by: str, now: str) -> Decision:
+    """Give a decision its answer.
+
+    Raises `NotFound`, `BadUse` for a beginning that fits several, `Refused` when it has an answer already.
+    """
+    query = "SELECT * FROM decisions WHERE substr(id, 1, ?) = ? LIMIT 2"
+    rows = list(await db.execute_fetchall(query, (len(text), text))) if text.startswith("dec_") else []
+    if len(rows) > 1:
+        raise BadUse("ambiguous", f"Several decisions begin with {text}.", hint="minion decisions")
+    if not rows:
+        raise NotFound("no_such_decision", f"There is no decision {text[:40]}.", hint="minion decisions")
+    before = _decision(rows[0])
+    if before.answer == answer or before.answer == "approve":
+        said = {"approve": "approved", "reject": "rejected"}[before.answer]
+        raise Refused("decided", f"The decision {before.id} was {said} before.", hint="minion decisions --all")
+    await db.execute(
+        "UPDATE decisions SET answer = ?, answered_at = ?, answered_by = ? WHERE id = ?",
+        (answer, now, by, before.id),
+    )
+    if answer == "approve" and before.kind == "lock":
+        await accept_lock(db, before.routine_id, {k: str(v) for k, v in before.subject.items()}, by=by, now=now)
+    return before
+
+
+def list_decisions(db: sqlite3.Connection, *, answered: bool = False) -> list[dict[str, Any]]:
+    """The open decisions, oldest first; with `answered` all of them."""
+    where = "" if answered else "WHERE answer IS NULL"
+    rows = db.execute(f"SELECT * FROM decisions {where} ORDER BY rowid").fetchall()  # noqa: S608 - our words
+    names = ("id", "kind", "routine", "question", "opened_at", "answer", "answered_at", "answered_by")
+    return [{name: row[name] for name in names} | {"subject": json.loads(row["subject"])} for row in rows]
+
+
+def _decision(row: sqlite3.Row) -> Decision:
+    names = ("id", "kind", "routine_id", "routine", "question", "answer")
+    return Decision(subject=json.loads(row["subject"]), **{name: row[name] for name in names})

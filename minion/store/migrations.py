@@ -1,0 +1,110 @@
+"""What each version of the store added, as SQL: a fresh store and a migrated one are made by the same steps.
+
+Version 1 stands in `local_db`. A step only adds; what an older version kept is never rewritten.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from server.contract.refusals import StoreFailed
+
+# Slots: a row per due instant, or one with a `count` for many that were missed together; `due` and `held` are
+# open, the others final. Schedules: how far each trigger was handled; nothing at or before `floor` is due again.
+_SLOTS: Final = """
+CREATE TABLE schedules (
+    routine_id TEXT NOT NULL, trigger TEXT NOT NULL, handled_until TEXT NOT NULL, floor TEXT,
+    PRIMARY KEY (routine_id, trigger)
+) STRICT;
+CREATE TABLE slots (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, routine_id TEXT NOT NULL, routine TEXT NOT NULL,
+    trigger TEXT NOT NULL, key TEXT NOT NULL, due_at TEXT NOT NULL, shown TEXT NOT NULL, count INTEGER NOT NULL,
+    state TEXT NOT NULL, why TEXT, run_id TEXT, decision_id TEXT, noticed_at TEXT NOT NULL, settled_at TEXT,
+    UNIQUE (routine_id, key)
+) STRICT;
+CREATE INDEX slots_by_due ON slots (routine_id, due_at);
+CREATE INDEX slots_open ON slots (state) WHERE state IN ('due', 'held');
+CREATE TABLE order_keys (key TEXT PRIMARY KEY, run_id TEXT NOT NULL, at TEXT NOT NULL) STRICT;
+"""
+# A routine's file as it was when it was admitted, so that a start need not read ten thousand of them.
+_FILES: Final = """
+CREATE TABLE routine_files (
+    name TEXT PRIMARY KEY, file TEXT NOT NULL, signature TEXT NOT NULL, problem TEXT
+) STRICT;
+"""
+# Locks: what a `lock: strict` routine was last allowed to run with. Decisions: what waits for a person.
+_DECISIONS: Final = """
+CREATE TABLE locks (
+    routine_id TEXT PRIMARY KEY, lock TEXT NOT NULL, accepted_at TEXT NOT NULL, accepted_by TEXT NOT NULL
+) STRICT;
+CREATE TABLE decisions (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, routine_id TEXT NOT NULL, routine TEXT NOT NULL,
+    question TEXT NOT NULL, subject TEXT NOT NULL, opened_at TEXT NOT NULL,
+    answer TEXT, answered_at TEXT, answered_by TEXT
+) STRICT;
+CREATE INDEX decisions_open ON decisions (answer) WHERE answer IS NULL;
+"""
+# Alerts: open until what they tell of is over; `told` says to whom each notice went, and when.
+_ALERTS: Final = """
+CREATE TABLE alerts (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, routine_id TEXT NOT NULL, routine TEXT NOT NULL,
+    kind TEXT NOT NULL, text TEXT NOT NULL, run_id TEXT, opened_at TEXT NOT NULL, closed_at TEXT, closing TEXT
+) STRICT;
+CREATE UNIQUE INDEX alerts_open ON alerts (routine_id, kind) WHERE closed_at IS NULL;
+CREATE TABLE notices (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, alert INTEGER, routine_id TEXT NOT NULL, way TEXT NOT NULL,
+    text TEXT NOT NULL, made_at TEXT NOT NULL, tries INTEGER NOT NULL, next_try_at TEXT, sent_at TEXT, problem TEXT
+) STRICT;
+CREATE INDEX notices_unsent ON notices (next_try_at) WHERE next_try_at IS NOT NULL;
+"""
+
+STEPS: Final[dict[int, str]] = {2: _SLOTS + _FILES + _DECISIONS + _ALERTS}
+
+
+def stored_version(path: Path) -> int:
+    """The schema version of a store's file."""
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        db.close()
+
+
+def back_up(path: Path, backup: Path) -> None:
+    """Write a whole, consistent copy of a store beside it. Raises `StoreFailed`; no half copy stays."""
+    draft = backup.with_name(backup.name + ".part")
+    try:
+        backup.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        try:
+            db.execute("VACUUM INTO ?", (str(draft),))
+        finally:
+            db.close()
+        draft.chmod(0o600)
+        draft.rename(backup)
+    except (sqlite3.Error, OSError) as error:
+        draft.unlink(missing_ok=True)
+        hint = "check the disk's free space and the rights of its folder"
+        raise StoreFailed("backup_failed", f"The store could not be backed up: {error}.", hint=hint) from error
+
+
+def migrate(path: Path, version: int) -> None:
+    """Bring a store of an older version to `version` in one transaction; only its owner may.
+
+    Raises `StoreFailed`; whatever fails, the store stays as it was.
+    """
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            before = int(db.execute("PRAGMA user_version").fetchone()[0])
+            steps = "".join(STEPS[number] for number in range(before + 1, version + 1))
+            db.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version = {version};COMMIT;")
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        hint = "check the disk's free space and rights; the store is as it was"
+        raise StoreFailed("migration_failed", f"The store could not be upgraded: {error}.", hint=hint) from error

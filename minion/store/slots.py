@@ -1,0 +1,177 @@
+"""Slots in the store: claimed once, settled once, each with a record; and how far every trigger was handled.
+
+A slot's key is unique per routine: whoever inserts it has claimed it. A settled slot is sealed in the home's
+chain, which outlives the row (DECISIONS "Store").
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from minion.store.run_log import append_home
+from server.contract.refusals import Refused
+
+if TYPE_CHECKING:
+    from aiosqlite import Connection
+
+SlotState = Literal["due", "held", "ran", "late", "skipped", "missed"]
+# So many settled slots of a routine are kept to be read; the home's chain keeps all.
+KEPT_SLOTS: Final = 1000
+OPEN: Final = ("due", "held")
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecord:
+    """A slot of a routine. `due_at` is a UTC instant, `shown` the same with the zone's offset.
+
+    `count` is over 1 for slots that were missed together: `key` and `shown` are those of the newest then.
+    """
+
+    routine_id: str
+    routine: str
+    trigger: str
+    key: str
+    due_at: str
+    shown: str
+    count: int = 1
+    state: SlotState = "due"
+    why: str | None = None
+
+
+async def claim(db: Connection, slot: SlotRecord, *, now: str) -> bool:
+    """Take a slot for its routine in its state; False when it was taken before.
+
+    A slot that was missed can be taken still: it never ran (the clock was set back). What arrives settled is
+    sealed at once.
+    """
+    settled = None if slot.state in OPEN else now
+    cursor = await db.execute(
+        "INSERT INTO slots (routine_id, routine, trigger, key, due_at, shown, count, state, why, noticed_at,"
+        " settled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (routine_id, key) DO UPDATE SET"
+        " state = excluded.state, why = excluded.why, noticed_at = excluded.noticed_at,"
+        " settled_at = excluded.settled_at WHERE slots.state = 'missed' AND excluded.state <> 'missed'",
+        (slot.routine_id, slot.routine, slot.trigger, slot.key, slot.due_at, slot.shown, slot.count, slot.state,
+         slot.why, now, settled),
+    )  # fmt: skip
+    taken = cursor.rowcount == 1
+    if taken and settled is not None:
+        await _seal(db, slot.routine_id, slot.key)
+    return taken
+
+
+async def settle(
+    db: Connection, routine_id: str, key: str, state: SlotState, *, now: str,
+    why: str | None = None, run_id: str | None = None,
+) -> None:  # fmt: skip
+    """Bring an open slot to its end and seal it. Raises `Refused` when it has one already."""
+    cursor = await db.execute(
+        "UPDATE slots SET state = ?, why = ?, run_id = ?, settled_at = ?"
+        " WHERE routine_id = ? AND key = ? AND state IN ('due', 'held')",
+        (state, why, run_id, now, routine_id, key),
+    )
+    if cursor.rowcount != 1:
+        hint = "minion slots shows what became of it"
+        raise Refused("slot_settled", f"The slot {key} was settled before.", hint=hint)
+    await _seal(db, routine_id, key)
+
+
+async def hold(db: Connection, routine_id: str, key: str, decision_id: str, *, why: str) -> None:
+    """Have a due slot wait for a person's decision."""
+    await db.execute(
+        "UPDATE slots SET state = 'held', why = ?, decision_id = ? WHERE routine_id = ? AND key = ?"
+        " AND state = 'due'",
+        (why, decision_id, routine_id, key),
+    )
+
+
+async def release(db: Connection, decision_id: str) -> list[SlotRecord]:
+    """The slots that waited for a decision, due again."""
+    query = "SELECT * FROM slots WHERE decision_id = ? AND state = 'held' ORDER BY position"
+    rows = await db.execute_fetchall(query, (decision_id,))
+    update = "UPDATE slots SET state = 'due', why = NULL WHERE decision_id = ? AND state = 'held'"
+    await db.execute(update, (decision_id,))
+    return [_record(row) for row in rows]
+
+
+async def open_slots(db: Connection) -> list[SlotRecord]:
+    """The slots that were claimed and neither run nor given up, oldest first."""
+    rows = await db.execute_fetchall("SELECT * FROM slots WHERE state = 'due' ORDER BY due_at, position")
+    return [_record(row) for row in rows]
+
+
+async def handled(db: Connection) -> dict[tuple[str, str], tuple[str, str | None]]:
+    """How far each (routine id, trigger) was handled, and its floor, both as UTC instants."""
+    rows = await db.execute_fetchall("SELECT * FROM schedules")
+    return {(row["routine_id"], row["trigger"]): (row["handled_until"], row["floor"]) for row in rows}
+
+
+async def advance(db: Connection, routine_id: str, trigger: str, until: str) -> None:
+    """Note how far a trigger was handled (a UTC instant)."""
+    await db.execute(
+        "INSERT INTO schedules (routine_id, trigger, handled_until) VALUES (?, ?, ?)"
+        " ON CONFLICT (routine_id, trigger) DO UPDATE SET handled_until = excluded.handled_until",
+        (routine_id, trigger, until),
+    )
+
+
+async def keep_only(db: Connection, routine_id: str, triggers: Mapping[str, str]) -> None:
+    """Forget the triggers that a routine has no more; a new one begins at the instant given with it."""
+    rows = await db.execute_fetchall("SELECT trigger FROM schedules WHERE routine_id = ?", (routine_id,))
+    known = {row["trigger"] for row in rows}
+    for trigger in known - set(triggers):
+        await db.execute("DELETE FROM schedules WHERE routine_id = ? AND trigger = ?", (routine_id, trigger))
+    for trigger in set(triggers) - known:
+        await advance(db, routine_id, trigger, triggers[trigger])
+
+
+async def prune_slots(db: Connection, routine_id: str, *, keep: int = KEPT_SLOTS) -> int:
+    """Remove a routine's settled slots but the newest; how many. None at or before them is ever due again."""
+    query = (
+        "SELECT position, trigger, due_at FROM slots WHERE routine_id = ? AND state NOT IN ('due', 'held')"
+        " ORDER BY position DESC LIMIT -1 OFFSET ?"
+    )
+    rows = list(await db.execute_fetchall(query, (routine_id, keep)))
+    for trigger in {row["trigger"] for row in rows}:
+        newest = max(row["due_at"] for row in rows if row["trigger"] == trigger)
+        await db.execute(
+            "UPDATE schedules SET floor = max(coalesce(floor, ''), ?) WHERE routine_id = ? AND trigger = ?",
+            (newest, routine_id, trigger),
+        )
+    for row in rows:
+        await db.execute("DELETE FROM slots WHERE position = ?", (row["position"],))
+    return len(rows)
+
+
+def list_slots(
+    db: sqlite3.Connection, *, routine: str | None = None, state: str | None = None, limit: int = 20
+) -> list[dict[str, Any]]:
+    """The newest slots first, at most `limit`, of one routine and in one state if asked."""
+    wheres, values = ["1"], []
+    for column, value in (("routine", routine), ("state", state)):
+        if value is not None:
+            wheres.append(f"{column} = ?")
+            values.append(value)
+    query = f"SELECT * FROM slots WHERE {' AND '.join(wheres)} ORDER BY position DESC LIMIT ?"  # noqa: S608
+    names = ("routine", "shown", "due_at", "state", "count", "why", "run_id", "decision_id", "noticed_at",
+             "settled_at", "key", "trigger")  # fmt: skip
+    rows = db.execute(query, (*values, limit)).fetchall()
+    return [{("due" if name == "shown" else name): row[name] for name in names} for row in rows]
+
+
+async def _seal(db: Connection, routine_id: str, key: str) -> None:
+    query = "SELECT * FROM slots WHERE routine_id = ? AND key = ?"
+    (row,) = await db.execute_fetchall(query, (routine_id, key))
+    await append_home(db, "slot", f"{routine_id} {key}", sealed_slot(dict(row)))
+
+
+def sealed_slot(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the home's chain says of a settled slot."""
+    return {name: row[name] for name in ("due_at", "state", "count", "why", "run_id", "settled_at")}
+
+
+def _record(row: sqlite3.Row) -> SlotRecord:
+    names = ("routine_id", "routine", "trigger", "key", "due_at", "shown", "count", "state", "why")
+    return SlotRecord(**{name: row[name] for name in names})

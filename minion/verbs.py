@@ -1,0 +1,297 @@
+"""What can be asked of a minion's owner, one function per verb: the daemon answers them over its socket, and a
+command that owns the home for a moment answers them itself.
+
+A verb takes and gives JSON data; what is refused is raised as a `Refusal`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from minion.daemon.hub import Asker
+from minion.daemon.triggers import Trigger
+from minion.store.decisions import Answer, answer_decision
+from minion.store.local_db import read_only
+from minion.store.run_history import find_run, whole_run
+from minion.store.standing import halt_of, set_halt
+from server.contract.digest import instant, new_id
+from server.contract.refusals import BadUse, NotFound, Refused
+from server.contract.run import has_ended
+
+if TYPE_CHECKING:
+    from minion.app import Minion
+    from minion.routines.added import Added
+    from minion.store.decisions import Decision
+    from minion.wire import Order
+
+
+class Resident(Protocol):
+    """What a daemon can do beside what any owner can."""
+
+    async def begin(self, order: Order) -> None:
+        """Have an opened run performed as soon as there is a place for it."""
+
+    async def ended(self, run_id: str) -> None:
+        """Wait until a run is not under way any more."""
+
+    async def refresh(self) -> list[str]:
+        """Read settings and routine files again; the routines that changed."""
+
+    async def listen(self, asker: Asker, run_id: str | None) -> None:
+        """Tell what happens, of one run until its end or of all, while the asker is there."""
+
+    def live(self) -> dict[str, Any]:
+        """What only the daemon knows: its process, health, what runs and waits."""
+
+    def stop(self, *, grace_s: float | None) -> None:
+        """Begin to stop: nothing new starts, runs have `grace_s` seconds to end."""
+
+    async def decided(self, decision: Decision, *, approved: bool) -> None:
+        """Go on with what waited for a decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who owns the home: a minion at work, and the daemon around it, if it is one."""
+
+    minion: Minion
+    resident: Resident | None = None
+
+    def always_on(self) -> Resident:
+        """The daemon. Raises `Refused` where none runs."""
+        if self.resident is None:
+            raise Refused("no_daemon", "No daemon runs this minion.", hint="minion up")
+        return self.resident
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The parameters of a request, each read with its type. Every reader raises `BadUse` for another one."""
+
+    said: Mapping[str, Any]
+
+    def text(self, name: str) -> str:
+        """A text that must be there."""
+        return str(self._of(name, str))
+
+    def maybe(self, name: str) -> str | None:
+        """A text, or nothing."""
+        return None if self.said.get(name) is None else self.text(name)
+
+    def flag(self, name: str) -> bool:
+        """Yes or no; no, unless it is said."""
+        return bool(self._of(name, bool)) if name in self.said else False
+
+    def number(self, name: str) -> float | None:
+        """A number of at least 0, or nothing."""
+        value = self.said.get(name)
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0):
+            return value
+        raise self._bad(name)
+
+    def items(self, name: str) -> list[Any]:
+        """A list."""
+        return list(self._of(name, list))
+
+    def table(self, name: str) -> dict[str, Any]:
+        """An object."""
+        return dict(self._of(name, dict))
+
+    def bytes(self, name: str) -> bytes:
+        """Bytes, sent as base64."""
+        try:
+            return base64.b64decode(self.text(name), validate=True)
+        except (binascii.Error, ValueError):
+            raise self._bad(name) from None
+
+    def _of(self, name: str, kind: type[Any]) -> Any:
+        if not isinstance(self.said.get(name), kind):
+            raise self._bad(name)
+        return self.said[name]
+
+    def _bad(self, name: str) -> BadUse:
+        hint = "use the command line of the same version as the daemon"
+        return BadUse("bad_request", f"The request's `{name}` is missing or of another type.", hint=hint)
+
+
+async def _add(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001 - each verb takes the same
+    added = await owner.minion.routines.add(
+        Path(params.text("source")), params.bytes("body"), replace=params.flag("replace"),
+        folder=Path(params.text("folder")),
+    )  # fmt: skip
+    return await _kept(owner, [added])
+
+
+async def _edit(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    added = await owner.minion.routines.edit(
+        params.text("name"), Path(params.text("draft")), params.bytes("body"), begun=params.bytes("begun"),
+        folder=Path(params.text("folder")),
+    )  # fmt: skip
+    return await _kept(owner, [added])
+
+
+async def _change(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    added = await owner.minion.routines.change(params.text("name"), params.table("changes"))
+    return await _kept(owner, [added])
+
+
+async def _pause(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    return await _kept(owner, [await owner.minion.routines.change(params.text("name"), {"paused": True})])
+
+
+async def _resume(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    return await _kept(owner, [await owner.minion.routines.change(params.text("name"), {"paused": False})])
+
+
+async def _import(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    entries = [Params(entry) for entry in params.items("entries") if isinstance(entry, dict)]
+    files = [(Path(entry.text("source")), entry.bytes("body")) for entry in entries]
+    added = await owner.minion.routines.take_over(
+        files, replace=params.flag("replace"), folder=Path(params.text("folder"))
+    )
+    return await _kept(owner, added)
+
+
+async def _remove(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    await owner.minion.routines.remove(params.text("name"))
+    if owner.resident is not None:
+        await owner.resident.refresh()
+    return {"removed": params.text("name")}
+
+
+async def _kept(owner: Owner, added: list[Added]) -> list[dict[str, Any]]:
+    if owner.resident is not None:
+        await owner.resident.refresh()
+    return [one.as_data() for one in added]
+
+
+async def _run(owner: Owner, params: Params, asker: Asker) -> Any:
+    """Run a routine now: `routine`, `engine`, `input`, `repository`, `detach`. Tells `run` and its events."""
+    minion, name = owner.minion, params.text("routine")
+    halted = await minion.writer.transact(halt_of)
+    if halted is not None:
+        raise Refused("halted", f"The minion is halted: {halted['why']}.", hint="minion unhalt")
+    if params.flag("detach"):
+        owner.always_on()
+    trigger = Trigger("manual", f"manual:{new_id('dec_')[4:]}", minion.clock(), params.maybe("input"))
+    order, lock = await minion.prepare(
+        name, trigger, engine=params.maybe("engine"), repository=params.maybe("repository")
+    )
+    held = await minion.hold_of(order, lock)
+    if held is not None:
+        await asyncio.to_thread(shutil.rmtree, order.run_dir, ignore_errors=True)
+        says = f"The routine {name} is strict, and what it runs with has changed."
+        raise Refused("lock_changed", says, hint=f"minion decide {held.id} approve")
+    await minion.supervisor.open(order, lock)
+    asker.tell({"run": order.run_id, "routine": order.routine["name"]})
+    if owner.resident is None:
+        await minion.supervisor.perform(order)
+    else:
+        await owner.resident.begin(order)
+        if not params.flag("detach"):
+            await owner.resident.listen(asker, order.run_id)
+    return {"run": order.run_id}
+
+
+async def _cancel(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """Stop a run: `run` as people name it, `why`. Answers when it has ended."""
+    with read_only(owner.minion.home.store) as db:
+        run_id = find_run(db, params.text("run"))
+        state = whole_run(db, run_id)["state"]
+    if not owner.minion.supervisor.cancel(run_id, params.maybe("why") or "cancelled by a person"):
+        says = f"The run {run_id} is {state}: there is nothing to cancel."
+        ended = has_ended(state)
+        raise Refused("not_running", says, hint=f"minion show {run_id}" if ended else "minion status")
+    if owner.resident is not None:
+        await owner.resident.ended(run_id)
+    return {"run": run_id}
+
+
+async def _decide(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """Answer a decision: `decision`, `answer` (approve or reject), `by`."""
+    answers: dict[str, Answer] = {"approve": "approve", "reject": "reject"}
+    answer = answers.get(params.text("answer"))
+    if answer is None:
+        raise BadUse("bad_answer", f"{params.text('answer')[:40]!r} is no answer.", hint="approve or reject")
+    minion, now = owner.minion, instant(owner.minion.clock())
+    by, text = params.maybe("by") or "a person", params.text("decision")
+    decision = await minion.writer.transact(
+        lambda db: answer_decision(db, text, answer, by=by, now=now)
+    )
+    if owner.resident is not None:
+        await owner.resident.decided(decision, approved=answer == "approve")
+    return {"decision": decision.id, "routine": decision.routine, "answer": answer}
+
+
+async def _halt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """Start nothing until `unhalt`; what runs is cancelled, unless `let_finish`. `why` is shown to people."""
+    minion, why = owner.minion, params.maybe("why") or "a person said so"
+    at = instant(minion.clock())
+    await minion.writer.transact(lambda db: set_halt(db, why, at=at))
+    stopped = [] if params.flag("let_finish") else minion.supervisor.under_way
+    for run_id in stopped:
+        minion.supervisor.cancel(run_id, f"the minion was halted: {why}")
+    if owner.resident is not None:
+        await owner.resident.refresh()
+        for run_id in stopped:
+            await owner.resident.ended(run_id)
+    return {"halted": True, "why": why, "cancelled": stopped}
+
+
+async def _unhalt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    minion = owner.minion
+    was = await minion.writer.transact(halt_of)
+    await minion.writer.transact(lambda db: set_halt(db, None, at=instant(minion.clock())))
+    if owner.resident is not None:
+        await owner.resident.refresh()
+    return {"halted": False, "was": was}
+
+
+async def _status(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    return owner.always_on().live()
+
+
+async def _reload(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    return {"changed": await owner.always_on().refresh()}
+
+
+async def _subscribe(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    await owner.always_on().listen(asker, None)
+    return {}
+
+
+async def _tail(owner: Owner, params: Params, asker: Asker) -> Any:
+    """Tell the events of a run that is under way, until its end."""
+    with read_only(owner.minion.home.store) as db:
+        run_id = find_run(db, params.text("run"))
+    if run_id in owner.minion.supervisor.under_way:
+        await owner.always_on().listen(asker, run_id)
+    return {"run": run_id}
+
+
+async def _stop(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    owner.always_on().stop(grace_s=params.number("grace_s"))
+    return {"pid": owner.always_on().live()["pid"]}
+
+
+VERBS: Final[Mapping[str, Callable[[Owner, Params, Asker], Awaitable[Any]]]] = {
+    "routine.add": _add, "routine.edit": _edit, "routine.change": _change, "routine.import": _import,
+    "routine.remove": _remove, "pause": _pause, "resume": _resume,
+    "run": _run, "cancel": _cancel, "tail": _tail, "subscribe": _subscribe,
+    "decide": _decide, "status": _status, "reload": _reload, "halt": _halt, "unhalt": _unhalt, "stop": _stop,
+}  # fmt: skip
+
+
+async def do(owner: Owner, verb: str, said: Mapping[str, Any], asker: Asker) -> Any:
+    """Do what a verb asks for. Raises `NotFound` for an unknown verb, and what the verb refuses."""
+    asked = VERBS.get(verb)
+    if asked is None:
+        raise NotFound("no_such_verb", f"There is no verb {verb[:40]!r}.", hint="minion --help")
+    return await asked(owner, Params(said), asker)
