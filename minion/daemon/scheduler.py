@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Sleeps are cut into hops compared with the wall clock: a suspended or set clock is noticed within one.
 HOP_S: Final = 10.0
+_PRUNE_EVERY: Final = 100
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +68,8 @@ class Scheduler:
         self._on_records = on_records
         self._stirred = asyncio.Event()
         self._ticked: datetime | None = None
+        # Slots of each routine since its old ones were pruned.
+        self._unpruned: Counter[str] = Counter()
         self.trouble: str | None = None
 
     def stir(self) -> None:
@@ -97,16 +100,21 @@ class Scheduler:
         begun: Counter[str] = Counter()
         planned = [record for due in dues for record in self._records(due, now, begun)]
         at = instant(now)
+        crowded = [routine_id for routine_id, number in self._unpruned.items() if number >= _PRUNE_EVERY]
 
         async def write(db: Connection) -> list[SlotRecord]:
             taken = [record for record in planned if await claim(db, record, now=at)]
-            for due in dues:
-                rules = due.entry.rules
-                await advance(db, rules.routine_id, due.entry.trigger, instant(due.arrived.handled_until))
-                await prune_slots(db, rules.routine_id)
+            await advance(db, [
+                (due.entry.rules.routine_id, due.entry.trigger, instant(due.arrived.handled_until)) for due in dues
+            ])  # fmt: skip
+            for routine_id in crowded:
+                await prune_slots(db, routine_id)
             return taken
 
         taken = await self._writer.transact(write)
+        self._unpruned.update(record.routine_id for record in taken)
+        for routine_id in crowded:
+            del self._unpruned[routine_id]
         for due in dues:
             self.timetable.advance(due)
         rules_of = {due.entry.rules.routine_id: due.entry.rules for due in dues}

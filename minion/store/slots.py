@@ -7,7 +7,7 @@ chain, which outlives the row (DECISIONS "Store").
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -108,12 +108,12 @@ async def handled(db: Connection) -> dict[tuple[str, str], tuple[str, str | None
     return {(row["routine_id"], row["trigger"]): (row["handled_until"], row["floor"]) for row in rows}
 
 
-async def advance(db: Connection, routine_id: str, trigger: str, until: str) -> None:
-    """Note how far a trigger was handled (a UTC instant)."""
-    await db.execute(
+async def advance(db: Connection, until: Sequence[tuple[str, str, str]]) -> None:
+    """Note how far triggers were handled: (routine id, trigger, UTC instant) of each."""
+    await db.executemany(
         "INSERT INTO schedules (routine_id, trigger, handled_until) VALUES (?, ?, ?)"
         " ON CONFLICT (routine_id, trigger) DO UPDATE SET handled_until = excluded.handled_until",
-        (routine_id, trigger, until),
+        until,
     )
 
 
@@ -123,8 +123,7 @@ async def keep_only(db: Connection, routine_id: str, triggers: Mapping[str, str]
     known = {row["trigger"] for row in rows}
     for trigger in known - set(triggers):
         await db.execute("DELETE FROM schedules WHERE routine_id = ? AND trigger = ?", (routine_id, trigger))
-    for trigger in set(triggers) - known:
-        await advance(db, routine_id, trigger, triggers[trigger])
+    await advance(db, [(routine_id, trigger, triggers[trigger]) for trigger in sorted(set(triggers) - known)])
 
 
 async def prune_slots(db: Connection, routine_id: str, *, keep: int = KEPT_SLOTS) -> int:
