@@ -71,6 +71,8 @@ class Scheduler:
         # Slots of each routine since its old ones were pruned.
         self._unpruned: Counter[str] = Counter()
         self.trouble: str | None = None
+        # When all that was due had been written down.
+        self.looked: datetime | None = None
 
     def stir(self) -> None:
         """Have the loop look again: the timetable was changed."""
@@ -82,7 +84,7 @@ class Scheduler:
             self._stirred.clear()
             try:
                 await self.tick()
-                self.trouble = None
+                self.trouble, self.looked = None, self._clock()
             except Refusal as refusal:
                 if self.trouble is None:
                     log.error("%s; slots wait until it can be: %s", refusal.sentence, refusal.hint)

@@ -68,8 +68,10 @@ class Timetable:
     def put(self, routine_id: str, entries: Iterable[Entry]) -> None:
         """Replace a routine's entries by these; its other ones are forgotten."""
         self.drop(routine_id)
-        self._routines[routine_id] = tuple(entries)
-        for entry in self._routines[routine_id]:
+        listed = tuple(entries)
+        if listed:
+            self._routines[routine_id] = listed
+        for entry in listed:
             self._enter(entry)
 
     def drop(self, routine_id: str) -> None:

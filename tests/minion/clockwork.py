@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -130,6 +132,16 @@ class Clockwork:
     def states(self, name: str | None = None) -> list[str]:
         """What became of the slots, in order."""
         return [state for _, state in self.slots(name)]
+
+    def ends(self) -> Counter[str]:
+        """How many slots came to which end, those pruned meanwhile included; `due` for those that did to none."""
+        with read_only(self.path) as db:
+            sealed = db.execute("SELECT body FROM home_chain WHERE kind = 'slot'").fetchall()
+            left_open = db.execute("SELECT count(*) FROM slots WHERE state = 'due'").fetchone()[0]
+        found = Counter(due=left_open)
+        for said in (json.loads(row["body"]) for row in sealed):
+            found["ran" if said["state"] == "late" else said["state"]] += said["count"]
+        return found
 
     async def _perform(self, arrival: Arrival) -> None:
         slot = arrival.slot

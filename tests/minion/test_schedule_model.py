@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.minion.clockwork import START, Clockwork, count, routine
+from tests.minion.clockwork import START, Clockwork, routine
 
 OVERLAPS: Final = ("skip", "queue", "allow")
 CATCH_UPS: Final = ("latest", "window", "none")
@@ -183,14 +183,9 @@ class Life(RuleBasedStateMachine):
         """Counted exactly; none twice."""
         if self.works is None:
             return
-        slots = self.works.slots()
-        states = [state for _, state in slots]
-        kept = {
-            "ran": count(states, "ran") + count(states, "late"), "missed": count(states, "missed"),
-            "skipped": count(states, "skipped"), "due": count(states, "due"),
-        }  # fmt: skip
-        assert kept == {word: self.model.total()[word] for word in kept}
-        assert sum(kept.values()) == len(due_between(self.model.cron, START, self.model.handled))
+        kept, words = self.works.ends(), ("ran", "missed", "skipped", "due")
+        assert {word: kept[word] for word in words} == {word: self.model.total()[word] for word in words}
+        assert kept.total() == len(due_between(self.model.cron, START, self.model.handled))
         assert len(self.works.going) == len(self.model.going)
 
     def teardown(self) -> None:
