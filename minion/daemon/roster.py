@@ -96,7 +96,7 @@ class Roster:
 
     async def _read(self, changed: Sequence[Seen], *, at_once: bool) -> list[str]:
         now = self.clock().timestamp()
-        ready = [seen for seen in changed if at_once or not 0 <= now - seen.changed < _SETTLED_S]
+        ready = [seen for seen in changed if at_once or abs(now - seen.changed) >= _SETTLED_S]
         self.unsettled = len(ready) < len(changed)
         names = []
         for start in range(0, len(ready), _BATCH):
