@@ -80,9 +80,9 @@ def runner_of(run_dir: Path) -> int | None:
     return None
 
 
-def start_driver(home: Home, given: str, last: int) -> subprocess.Popen[bytes]:
-    """A process that owns the home and performs `work`, killing itself at event `last`."""
-    argv = [sys.executable, "-m", "tests.faults.driver", str(home.root), "work", given, str(last)]
+def start_driver(home: Home, given: str, last: int, *, routine: str = "work") -> subprocess.Popen[bytes]:
+    """A process that owns the home and performs a routine, killing itself at event `last`."""
+    argv = [sys.executable, "-m", "tests.faults.driver", str(home.root), routine, given, str(last)]
     return subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 

@@ -75,6 +75,7 @@ def start_daemon(home: Home, *, env: Mapping[str, str] | None = None) -> DaemonA
     argv = [sys.executable, "-I", "-m", "minion.always_on", str(home.root)]
     runtime = {"XDG_RUNTIME_DIR": str(_runtime(home))}
     with (home.root / "daemon.err").open("wb") as errors:
+        os.fchmod(errors.fileno(), 0o600)
         process = subprocess.Popen(
             argv, cwd=home.root, env={**clean_environment(home), **runtime, **(env or {})},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
@@ -83,11 +84,13 @@ def start_daemon(home: Home, *, env: Mapping[str, str] | None = None) -> DaemonA
 
 
 @contextmanager
-def daemon_up(home: Home, *, env: Mapping[str, str] | None = None) -> Iterator[DaemonAtWork]:
+def daemon_up(
+    home: Home, *, env: Mapping[str, str] | None = None, patience_s: float = UP_S
+) -> Iterator[DaemonAtWork]:
     """A daemon that answers; killed at the end if it is still there."""
     daemon = start_daemon(home, env=env)
     try:
-        assert wait_until(lambda: answers(daemon) or daemon.process.poll() is not None, UP_S), daemon.log()
+        assert wait_until(lambda: answers(daemon) or daemon.process.poll() is not None, patience_s), daemon.log()
         assert daemon.process.poll() is None, daemon.log() + (home.root / "daemon.err").read_text()
         yield daemon
     finally:
