@@ -20,13 +20,16 @@ from minion.clock import Clock, utc_now
 from minion.config import Home, load_config
 from minion.daemon.daemon_log import begin_log, tell_service_manager
 from minion.daemon.hub import Asker, Hub, asking
+from minion.daemon.judgement import COULD_NOT_START
 from minion.daemon.line import Line
 from minion.daemon.local_api import listening
 from minion.daemon.roster import Roster
 from minion.daemon.scheduler import Arrival, Scheduler
 from minion.daemon.timetable import ON_TIME_S, Timetable
 from minion.daemon.triggers import Trigger
-from minion.routines.files import all_routine_files
+from minion.on_watch import watchdog_of, watching
+from minion.release import program_version
+from minion.routines.files import look_at_files
 from minion.socket_place import choose_place
 from minion.store.slots import SlotRecord, SlotState, hold, release, settle
 from minion.store.standing import first_up, halt_of
@@ -58,6 +61,8 @@ class Daemon:
         self.hub = hub
         self._clock = clock
         self._started = clock()
+        # Said as it was at the start: what is installed may be replaced meanwhile.
+        self._version = program_version()
         self._halted: str | None = None
         self._stop = asyncio.Event()
         self._grace_s = float(minion.config.grace_s)
@@ -70,9 +75,10 @@ class Daemon:
             on_records=self._recorded,
         )  # fmt: skip
         self.roster = Roster(
-            timetable, minion.writer, clock, files=lambda: all_routine_files(minion.home),
+            timetable, minion.writer, clock, look=lambda: look_at_files(minion.home),
             take_in=minion.routines.take_in, alert=self._alert, zone=minion.config.timezone,
         )  # fmt: skip
+        self.watchdog = watchdog_of(minion, self.roster, self.scheduler, clock)
 
     async def serve(self, place: Path) -> None:
         """Take up what is due, answer at `place`, and go on until `stop`. Raises `Refusal`."""
@@ -84,7 +90,7 @@ class Daemon:
         self.roster.since = parse_instant(await self.minion.writer.transact(lambda db: first_up(db, now=now)))
         await self._read_halt()
         entries = await self.roster.load()
-        async with listening(place, self._answer):
+        async with watching(self.watchdog), listening(place, self._answer):
             log.info("up: %d routines, %d of them scheduled", len(self.roster), len(self.scheduler.timetable))
             tell_service_manager("READY=1")
             await self.scheduler.resume(entries)
@@ -97,6 +103,7 @@ class Daemon:
         """Have an opened run performed as soon as there is a place for it."""
 
         async def start() -> None:
+            self.watchdog.run_began(order)
             await self.minion.supervisor.perform(order)
 
         self.line.ask(order.routine["id"], start)
@@ -118,6 +125,7 @@ class Daemon:
             self.roster.zone = config.timezone
             await self.roster.load()
         self.scheduler.stir()
+        self.watchdog.stir(files=True)
         return changed
 
     async def listen(self, asker: Asker, run_id: str | None) -> None:
@@ -140,14 +148,21 @@ class Daemon:
     def live(self) -> dict[str, Any]:
         """What only the daemon knows: its process, health, what runs and waits."""
         due = self.scheduler.timetable.next_due()
-        trouble = [text for text in (self.scheduler.trouble,) if text is not None]
+        trouble = [text for text in (self.scheduler.trouble, self.watchdog.trouble) if text is not None]
         return {
-            "pid": os.getpid(), "since": instant(self._started), "health": "trouble" if trouble else "ok",
+            "pid": os.getpid(), "since": instant(self._started), "version": self._version,
+            "health": "trouble" if trouble else "ok",
             "trouble": trouble, "halted": self._halted, "stopping": self._stop.is_set(),
-            "running": self.minion.supervisor.under_way, "waiting": self.line.waiting,
+            "looked": None if self.scheduler.looked is None else instant(self.scheduler.looked),
+            "running": self.minion.supervisor.under_way, "waiting": self.line.waiting, "busy": self.line.going_on,
             "next_due": None if due is None else instant(due), "problems": dict(self.roster.problems),
-            "routines": len(self.roster),
+            "routines": len(self.roster), **self.watchdog.standing(),
         }  # fmt: skip
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has begun to stop."""
+        return self._stop.is_set()
 
     def stop(self, *, grace_s: float | None) -> None:
         """Begin to stop: nothing new starts, runs have `grace_s` seconds to end. Again: at once."""
@@ -167,6 +182,7 @@ class Daemon:
             return slots
 
         slots = await self.minion.writer.transact(settled)
+        self.watchdog.stir()
         entries = self.scheduler.timetable.entries(decision.routine_id)
         for slot in slots if approved and entries else ():
             late = (now - parse_instant(slot.due_at)).total_seconds() >= ON_TIME_S
@@ -174,15 +190,22 @@ class Daemon:
 
     def heard(self, run_id: str, event: Event) -> None:
         """A run said something."""
-        said = {"run": run_id, "type": event.type, "block": event.block, "data": event.data, "at": event.at}
-        self.hub.tell(said)
+        self.hub.tell({
+            "run": run_id, "type": event.type, "block": event.block, "data": event.data, "at": event.at,
+            "seq": event.seq,
+        })  # fmt: skip
 
     def run_ended(self, order: Order, state: RunState) -> None:
         """A run came to its end."""
+        self.watchdog.stir()
         self.hub.tell({"run": order.run_id, "type": "run.ended", "block": None, "data": {"state": state}})
 
     async def _answer(self, verb: str, params: Any, asker: Asker) -> Any:
-        return await do(Owner(self.minion, self), verb, params, asker)
+        try:
+            return await do(Owner(self.minion, self), verb, params, asker)
+        finally:
+            if verb == "run":  # it may have been held for a decision
+                self.watchdog.stir()
 
     async def _until_stopped(self) -> None:
         """Run the scheduler until somebody stops the daemon; its own defect, or the store's, is raised."""
@@ -225,11 +248,12 @@ class Daemon:
         except StoreFailed:
             raise
         except Refusal as refusal:
-            why, now = f"it could not be started: {refusal.sentence}", instant(self._clock())
+            why, now = COULD_NOT_START + refusal.sentence, instant(self._clock())
             log.error("%s was due and %s", slot.routine, why)
             await minion.writer.transact(
                 lambda db: settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
             )
+            self.watchdog.stir()
             return
         now, run_id = instant(self._clock()), order.run_id
         state: SlotState = "late" if arrival.late else "ran"
@@ -250,6 +274,7 @@ class Daemon:
         if not begun:
             return
         self.hub.tell({"run": run_id, "type": "run.opened", "block": None, "data": {"routine": slot.routine}})
+        self.watchdog.run_began(order)
         await minion.supervisor.perform(order)
 
     async def _hold(self, slot: SlotRecord, decision: Decision) -> None:
@@ -269,6 +294,7 @@ class Daemon:
             await hold(db, slot.routine_id, slot.key, decision.id, why=decision.question)
 
         await self.minion.writer.transact(hold_it)
+        self.watchdog.stir()
 
     async def _woken(self, now: datetime) -> None:
         """What is done now and then: stranded slots, changed files."""
@@ -282,6 +308,7 @@ class Daemon:
             try:
                 if await self.roster.scan():
                     self.scheduler.stir()
+                    self.watchdog.stir(files=True)
             except Refusal as refusal:
                 log.error("routine files could not be taken in: %s", refusal)
 
@@ -296,6 +323,7 @@ class Daemon:
         self._halted = None if halted is None else f"the minion was halted: {halted['why']}"
 
     def _recorded(self, records: list[SlotRecord]) -> None:
+        self.watchdog.stir()
         for record in records:
             if record.state in ("missed", "skipped"):
                 log.warning("%s: due %s, %s: %s", record.routine, record.shown, record.state, record.why)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from minion.config import Config, Home, holder_of
+from minion.config import Config, Home, held, holder_of
 from minion.daemon_client import DaemonClient, connected
 from server.contract.refusals import Refusal, Refused
 
@@ -47,11 +47,30 @@ def ask(
         try:
             return _at_hand(home, verb, params, command, alert, on_event or (lambda _: None), begin)
         except Refused as refusal:
-            holder = holder_of(home)
-            between = refusal.code == "home_held" and holder is not None and holder[1] == _DAEMON
-            if not between or time.monotonic() > until:
+            if not _is_between(home, refusal) or time.monotonic() > until:
                 raise
             time.sleep(0.05)
+
+
+@contextmanager
+def beside(home: Home, command: str) -> Iterator[DaemonClient | None]:
+    """A connection to the daemon that owns the home; where none does, own it and give None.
+
+    For files that a daemon only reads: it need not be asked to change them, and nobody else changes them now.
+    Raises `Refused` while another command owns the home.
+    """
+    with contextlib.ExitStack() as stack:
+        until = time.monotonic() + _PATIENCE_S
+        while (client := connected(home)) is None:
+            try:
+                stack.enter_context(held(home, command))
+            except Refused as refusal:
+                if not _is_between(home, refusal) or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+            else:
+                break
+        yield stack.enter_context(client) if client is not None else None
 
 
 def asked(
@@ -78,6 +97,12 @@ def asked(
 
     with _handled(stop) if verb == "run" else contextlib.nullcontext():
         return client.ask(verb, params, on_event=take)
+
+
+def _is_between(home: Home, refusal: Refused) -> bool:
+    """Whether the home is held by a daemon that does not answer yet, or not any more."""
+    holder = holder_of(home)
+    return refusal.code == "home_held" and holder is not None and holder[1] == _DAEMON
 
 
 def _cancel(home: Home, run_id: str, why: str) -> None:

@@ -321,10 +321,12 @@ def held(home: Home, command: str) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            holder = _holder(fd)
+            daemon = holder.startswith("`minion up`")
             raise Refused(
                 "home_held",
-                f"The home {home.root} is in use by {_holder(fd)}.",
-                hint="wait until it is done, or stop it",
+                f"The home {home.root} is in use by {holder}.",
+                hint="minion status; `minion down` has it end" if daemon else "wait until it is done, or stop it",
             ) from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps({"pid": os.getpid(), "command": command}).encode(), 0)
@@ -341,6 +343,19 @@ def holder_of(home: Home) -> tuple[int, str] | None:
         return int(said["pid"]), str(said["command"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def holder_now(home: Home) -> tuple[int, str] | None:
+    """`holder_of`, if that process is there still: one that was killed leaves its name in the lock."""
+    holder = holder_of(home)
+    try:
+        if holder is not None:
+            os.kill(holder[0], 0)
+    except (ProcessLookupError, OverflowError):
+        return None
+    except OSError:
+        pass  # it is another user's
+    return holder
 
 
 def _holder(fd: int) -> str:

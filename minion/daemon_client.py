@@ -85,5 +85,14 @@ def connected(home: Home) -> DaemonClient | None:
         return None
 
 
+def daemon_is_up(home: Home) -> bool:
+    """Whether a daemon can be reached for this home."""
+    client = connected(home)
+    if client is None:
+        return False
+    with client:
+        return True
+
+
 def _gone(words: str) -> Refused:
     return Refused("daemon_gone", f"The daemon {words}.", hint="minion status")

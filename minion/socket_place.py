@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +16,14 @@ from server.contract.refusals import Refused
 _LONGEST: Final = 103
 
 
-def choose_place(home: Home) -> Path:
+def choose_place(home: Home, folders: Sequence[Path] | None = None) -> Path:
     """A free place for the daemon's socket, noted in the home. Raises `Refused` when there is none.
 
+    The first of `folders` that will do; without them, the user's runtime folder, one in /tmp, the home.
     The home's owner alone may call this: a socket that is there is a dead owner's, and is taken away.
     """
     name = f"minion-{hashlib.sha256(os.fsencode(home.root.resolve())).hexdigest()[:16]}.sock"
-    for folder in (*runtime_folders(), home.root):
+    for folder in (*runtime_folders(), home.root) if folders is None else folders:
         path = folder / name
         if len(os.fsencode(path)) <= _LONGEST and _is_private(folder):
             path.unlink(missing_ok=True)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from minion.daemon.hub import Asker
 from minion.daemon.triggers import Trigger
+from minion.routines.files import all_routine_files
+from minion.standing import standing
 from minion.store.decisions import Answer, answer_decision
 from minion.store.local_db import read_only
 from minion.store.run_history import find_run, whole_run
@@ -49,6 +51,10 @@ class Resident(Protocol):
 
     def live(self) -> dict[str, Any]:
         """What only the daemon knows: its process, health, what runs and waits."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has begun to stop."""
 
     def stop(self, *, grace_s: float | None) -> None:
         """Begin to stop: nothing new starts, runs have `grace_s` seconds to end."""
@@ -160,10 +166,17 @@ async def _import(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
 
 
 async def _remove(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
-    await owner.minion.routines.remove(params.text("name"))
+    """Take a routine out of use; its runs that go on are cancelled, for nobody is left who wants them."""
+    name, supervisor = params.text("name"), owner.minion.supervisor
+    await owner.minion.routines.remove(name)
+    stopped = supervisor.under_way_of(name)
+    for run_id in stopped:
+        supervisor.cancel(run_id, "its routine was removed")
     if owner.resident is not None:
         await owner.resident.refresh()
-    return {"removed": params.text("name")}
+        for run_id in stopped:
+            await owner.resident.ended(run_id)
+    return {"removed": name, "cancelled": stopped}
 
 
 async def _kept(owner: Owner, added: list[Added]) -> list[dict[str, Any]]:
@@ -180,6 +193,8 @@ async def _run(owner: Owner, params: Params, asker: Asker) -> Any:
         raise Refused("halted", f"The minion is halted: {halted['why']}.", hint="minion unhalt")
     if params.flag("detach"):
         owner.always_on()
+    if owner.resident is not None and owner.resident.stopping:
+        raise Refused("stopping", "The minion is being stopped.", hint="run it again once it is down, or up again")
     trigger = Trigger("manual", f"manual:{new_id('dec_')[4:]}", minion.clock(), params.maybe("input"))
     order, lock = await minion.prepare(
         name, trigger, engine=params.maybe("engine"), repository=params.maybe("repository")
@@ -255,6 +270,19 @@ async def _unhalt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
 
 
 async def _status(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """How the minion stands, as `minion status --json` prints it."""
+    live, minion = owner.always_on().live(), owner.minion
+
+    def read() -> dict[str, Any]:
+        with read_only(minion.home.store) as db:
+            files = {file.stem for file in all_routine_files(minion.home)}
+            return standing(db, zone=minion.config.timezone, now=minion.clock(), live=live, files=files)
+
+    return await asyncio.to_thread(read)
+
+
+async def _live(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """What only the daemon knows, which costs it nothing to say."""
     return owner.always_on().live()
 
 
@@ -272,6 +300,8 @@ async def _tail(owner: Owner, params: Params, asker: Asker) -> Any:
     with read_only(owner.minion.home.store) as db:
         run_id = find_run(db, params.text("run"))
     if run_id in owner.minion.supervisor.under_way:
+        # From here on nothing is missed: whoever follows reads now what was written down before.
+        asker.tell({"run": run_id, "type": "tail.begun", "seq": None})
         await owner.always_on().listen(asker, run_id)
     return {"run": run_id}
 
@@ -285,7 +315,8 @@ VERBS: Final[Mapping[str, Callable[[Owner, Params, Asker], Awaitable[Any]]]] = {
     "routine.add": _add, "routine.edit": _edit, "routine.change": _change, "routine.import": _import,
     "routine.remove": _remove, "pause": _pause, "resume": _resume,
     "run": _run, "cancel": _cancel, "tail": _tail, "subscribe": _subscribe,
-    "decide": _decide, "status": _status, "reload": _reload, "halt": _halt, "unhalt": _unhalt, "stop": _stop,
+    "decide": _decide, "status": _status, "live": _live, "reload": _reload,
+    "halt": _halt, "unhalt": _unhalt, "stop": _stop,
 }  # fmt: skip
 
 

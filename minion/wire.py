@@ -66,7 +66,8 @@ class Order:
 
     `input` is text from outside the routine; `since` the last delivered report's instant; `blocks` the process
     with the canonical steps of this run; `forges` maps a host to its API; `parent_pid` is the process whose
-    death ends the runner.
+    death ends the runner. `resumed` is None for a run that begins; for one that goes on it says how its effects
+    stand, by their ids: those that are `staged` are still to be performed.
     """
 
     run_id: str
@@ -98,6 +99,7 @@ class Order:
     forges: Mapping[str, str] = field(default_factory=dict)
     passed_env: Mapping[str, str] = field(default_factory=dict)
     parent_pid: int = 0
+    resumed: Mapping[str, str] | None = None
     v: int = VERSION
 
     def line(self) -> bytes:
@@ -155,6 +157,22 @@ class Event:
         if not well_typed or not isinstance(data["block"], str | None):
             raise WireError("an event's fields have other types")
         return cls(**data)
+
+
+def whole_events(body: bytes) -> tuple[list[Event], int]:
+    """The events in a runner's file up to the first line that was not written whole, and the bytes they take."""
+    events: list[Event] = []
+    size = 0
+    for line in body.splitlines(keepends=True):
+        try:
+            event = Event.read(line)
+        except WireError:
+            break
+        if not line.endswith(b"\n") or event.seq != len(events) + 1:
+            break
+        events.append(event)
+        size += len(line)
+    return events, size
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# RUN: how a run goes and what is said of it · ENV: the safety envelope · STO: what is kept
-# CLI: the command line · DOC: routines, skills and schedules as documents · SKL: the bundled skills
+# RUN: how a run goes and what is said of it · ENV: the safety envelope · CAP: caps · STO: what is kept
+# WAT: who is told when something goes wrong · CLI: the command line
+# DOC: routines, skills and schedules as documents · SKL: the bundled skills
 PROMISES: dict[str, str] = {
     "RUN-1": "A skill that exits with anything but 0 fails the run; it is never reported completed.",
     "RUN-2": "Two runs at once never mix names, inputs, scripts, outputs or logs.",
@@ -23,10 +24,13 @@ PROMISES: dict[str, str] = {
     "ENV-5": "An effect cut off between intent and result is `unknown` and never repeated blindly.",
     "ENV-6": "Without a usable sandbox only unchanged bundled skills run, and the run says `unsandboxed`.",
     "ENV-7": "A run's folder is private, and its output is capped with a note that says so.",
+    "CAP-1": "A run that passes a cap (time, processes, memory, disk, output) is stopped whole and names the cap.",
+    "CAP-2": "Doctor says which walls hold the caps on this machine.",
     "STO-1": "The newest 200 runs are kept, older ones go with their files, an unfinished one never goes.",
     "STO-2": "A store that cannot be read is kept and refused with a hint, never replaced by an empty one.",
     "STO-3": "A step log that was altered, shortened or reordered is found out by its hash chain.",
     "STO-4": "One process at a time writes a home; the next is told the holder's name and loses nothing.",
+    "STO-5": "What was acknowledged survives a power cut at any moment; a full or broken disk corrupts nothing.",
     "CLI-1": "`minion run` gives the run's id; `show` finds the run by id, by prefix and by NAME@last.",
     "CLI-2": "The summary of a run is what its report says, never raw terminal output.",
     "CLI-3": "Exit codes tell: 0 ok or unchecked, 1 failed, 2 bad use, 3 refused, 4 partial or unknown.",
@@ -43,6 +47,22 @@ PROMISES: dict[str, str] = {
     "CLI-14": "`minion logs` shows what was written down of a run or one step, a skill's stderr included.",
     "CLI-15": "`minion cost` adds up what runs used by routine, skill and day; pruning forgets no cost.",
     "CLI-16": "What `export` writes, `import` takes in as the same routine, all of a file or nothing of it.",
+    "DMN-1": "`minion status` says whether a daemon runs, what runs, waits, is due and needs somebody.",
+    "DMN-2": "`minion why` names the first broken link from due to delivered, and one command that mends it.",
+    "DMN-3": "A run can be followed and cancelled from any terminal.",
+    "DMN-4": "Every slot ends in a record: ran, late, skipped (why) or missed; none is skipped in silence.",
+    "DMN-5": "One long run never starves another routine.",
+    "DMN-6": "A restart at any instant fires no slot twice and loses none.",
+    "DMN-7": "However the clock is set, no slot runs twice and schedules go on from now.",
+    "DMN-8": "A halted minion starts nothing until it is let go on, and says so of every slot.",
+    "DMN-9": "A second daemon on one home is refused by the lock, naming the holder.",
+    "DMN-10": "A changed routine file changes that job only; its history and last run stay.",
+    "DMN-11": "The minion API serves this user alone and survives whatever a client sends or how it leaves.",
+    "DMN-12": "A routine with a strict lock waits for a person when what it runs with has changed.",
+    "WAT-1": "People are told once when a routine fails, misses, or does not deliver, and once when it recovers.",
+    "WAT-2": "An alert that cannot be sent is kept, retried and shown until it is.",
+    "WAT-3": "A dead-man's switch is called after each run, because a dead daemon tells nobody.",
+    "WAT-4": "A routine that fails too often in a row can pause itself, and says why.",
     "DOC-1": "The seed's JSON routine runs as printed, with the minion's own id in place of `<uuid>`.",
     "DOC-2": "A document that says something wrong is refused, field named, with a hint; nothing is lost.",
     "DOC-3": "A schedule that is malformed or can never fire is refused when it is saved.",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minion.commands.context import home_of, program, shown_path
+from minion.commands.context import as_called, home_of, shown_path
+from minion.commands.firing import fires
 from minion.commands.presentation import spell_instant
 from minion.config import load_config
 
@@ -22,7 +23,6 @@ def print_added(ctx: click.Context, added: Added) -> None:
     click.echo(f"  repositories  {', '.join(repositories) or 'none'}")
     if added.next:
         click.echo(f"  due           {', '.join(map(spell_instant, added.next))}")
-        why = "it is paused" if document["paused"] else "no daemon runs schedules in this version"
-        click.echo(f"  fires         not by itself: {why}; {program(ctx)} run {added.kept.name} does")
+        click.echo(f"  fires         {as_called(ctx, fires(home_of(ctx), added.kept.name, document))}")
     if not document["notify"] and not load_config(home_of(ctx)).notify:
-        click.echo("  alerts        nobody will be told if it fails")
+        click.echo("  alerts        nobody will be told if this fails")

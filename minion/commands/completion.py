@@ -24,6 +24,8 @@ _NEWEST: Final = 20
 _ALL: Final = 100_000
 # The shell puts a candidate onto the line as it is: a folder's name that means something to it is left out.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
+# What can have become of a slot (`minion.store.slots`).
+SLOT_STATES: Final = ("due", "held", "ran", "late", "skipped", "missed")
 _PLAIN_INPUT: Final = re.compile(r"@[A-Za-z0-9._/-]+")
 
 _BASH: Final = """\
@@ -254,6 +256,28 @@ def _states(home: Home, incomplete: str) -> Found:  # noqa: ARG001
     return [(state, "") for state in STATES]
 
 
+def _decisions(home: Home, incomplete: str) -> Found:  # noqa: ARG001
+    from minion.store.decisions import list_decisions
+    from minion.store.local_db import read_only
+
+    with read_only(home.store) as db:
+        return [(item["id"], item["question"]) for item in list_decisions(db)]
+
+
+def _under_way(home: Home, incomplete: str) -> Found:  # noqa: ARG001
+    from minion.store.local_db import read_only
+    from minion.store.overview import runs_under_way
+
+    with read_only(home.store) as db:
+        runs = runs_under_way(db)
+    named = [(f"{run['routine']}@last", run["state"]) for run in runs]
+    return named + [(run["run"], run["routine"]) for run in runs]
+
+
+def _slot_states(home: Home, incomplete: str) -> Found:  # noqa: ARG001
+    return [(state, "") for state in SLOT_STATES]
+
+
 def complete_input(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """The files that an `@` with the beginning of a path may become."""
     from click.shell_completion import CompletionItem
@@ -269,6 +293,9 @@ def complete_input(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 complete_routine: Final = _completer(_routines)
 complete_run: Final = _completer(_runs)
+complete_under_way: Final = _completer(_under_way)
+complete_decision: Final = _completer(_decisions)
+complete_slot_state: Final = _completer(_slot_states)
 complete_skill: Final = _completer(_skills)
 complete_own_skill: Final = _completer(_own_skills)
 complete_template: Final = _completer(_templates)

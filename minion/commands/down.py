@@ -18,9 +18,10 @@ _AFTER_S: Final = 30.0
 
 @click.command("down")
 @click.option("--now", is_flag=True, help="Interrupt what runs at once.")
+@click.option("--wait", "wait_s", type=click.FloatRange(0), metavar="S", help="Wait so long, in seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def command(ctx: click.Context, now: bool, as_json: bool) -> None:
+def command(ctx: click.Context, now: bool, wait_s: float | None, as_json: bool) -> None:
     """Have the daemon end in good order.
 
     Nothing new starts. Runs that go on have a few seconds to end (`grace_s` in minion.json, 10 unless it says
@@ -39,7 +40,7 @@ def command(ctx: click.Context, now: bool, as_json: bool) -> None:
         raise Refused("no_daemon", "No daemon runs this minion.", hint="minion up")
     with client:
         pid = client.ask("stop", {"grace_s": 0} if now else {})["pid"]
-    until = time.monotonic() + config.grace_s + _AFTER_S
+    until = time.monotonic() + (config.grace_s + _AFTER_S if wait_s is None else wait_s)
     while time.monotonic() < until:
         holder = holder_of(home)
         if holder is None or holder[0] != pid:

@@ -27,8 +27,8 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
     """Make this machine a minion.
 
     Writes the home, and the routine `morning-report` for the git checkout around the current folder. Its schedule
-    is paused: `minion schedule resume morning-report` starts it. A home that was initialised before is left as
-    it is.
+    is paused: `minion schedule resume morning-report` starts it, and `minion up` has the minion stay up for it. A
+    home that was initialised before is left as it is, whether or not its daemon is up.
 
     The home is --home, else MINION_HOME, else the platform's data folder. Only you can read it.
 
@@ -54,7 +54,7 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
     when = f"weekdays at 9:00 ({config.timezone}), paused until you start it"
     click.echo(f"  routine     {FIRST_ROUTINE['name']}, {when}")
     click.echo(f"  repository  {', '.join(repositories) or 'none: this folder is in no git checkout'}")
-    for label, line in zip(("try", "start"), next_commands(home, program(ctx)), strict=False):
+    for label, line in zip(("try", "start", "stay up"), next_commands(home, program(ctx)), strict=False):
         click.echo(f"  {label:<11} {line}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +12,12 @@ import click
 from minion.commands.completion import complete_run
 from minion.commands.context import home_of, print_json, shown_path
 from minion.commands.presentation import headline, mark, plain, rule, spell_ms
-from minion.config import load_config
+from minion.config import Home, load_config
 from minion.store.local_db import read_only
 from minion.store.run_events import run_events, within_step
 from minion.store.run_history import find_run, whole_run
 from server.contract.digest import parse_instant
+from server.contract.refusals import BadUse
 
 _LINES: Final = 12
 # What the processes of a run wrote beside the events: empty unless something went wrong in them.
@@ -27,18 +28,25 @@ _BESIDE_BYTES: Final = 65_536
 @click.command("logs")
 @click.argument("run", metavar="RUN", shell_complete=complete_run)
 @click.option("--step", metavar="S", help="Only one step: its code, its skill, its number, or a block's code.")
+@click.option("--follow", "-f", is_flag=True, help="Go on as long as the run does, with each event.")
 @click.option("--verbose", "-v", is_flag=True, help="Every event and every line of text.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; with -f one a line.")
 @click.pass_context
-def command(ctx: click.Context, run: str, step: str | None, verbose: bool, as_json: bool) -> None:
+def command(
+    ctx: click.Context, run: str, step: str | None, follow: bool, verbose: bool, as_json: bool
+) -> None:
     """Show what was written down while a run went on: blocks, steps, what skills said, effects, checks.
 
     RUN is an id, the beginning of one, a routine's name, NAME@last, or last. Times are this machine's.
     Secrets were taken out before anything was written. Long texts are cut; --step and --verbose show them whole.
 
+    --follow shows a run that goes on, from its beginning to its end, from any terminal; whoever performs it.
+    Ctrl-C ends the following, and not the run: `minion cancel RUN` does that.
+
     \b
     Examples:
       minion logs last
+      minion logs -f morning-report
       minion logs morning-report@last --step write-daily-report
       minion logs run_01A2B3C4 --step 040.001.02 --json
     """
@@ -47,19 +55,57 @@ def command(ctx: click.Context, run: str, step: str | None, verbose: bool, as_js
     with read_only(home.store) as db:
         run_id = find_run(db, run)
         whole, events = whole_run(db, run_id), run_events(db, run_id)
+    if follow:
+        if step is not None:
+            hint = "leave one of them out: `minion logs RUN --step S` shows the step once it is there"
+            raise BadUse("follow_step", "--follow shows the whole run, and --step one step of it.", hint=hint)
+        _follow(home, whole, verbose=verbose, as_json=as_json)
+        return
     if step is not None:
         events = within_step(events, step)
     if as_json:
         print_json({"run": run_id, "routine": whole["routine"], "verdict": whole["verdict"], "events": events})
         return
     click.echo(headline(whole))
-    names = {effect["id"]: f"{effect['kind']}:{effect['target']}" for effect in whole["effects"]}
-    most = None if verbose or step is not None else _LINES
-    for event in events:
-        if verbose or step is not None or not _is_noise(event):
-            click.echo("\n".join(_told(event, names, most, verbose)))
+    _print(events, whole["effects"], whole=step is not None, verbose=verbose)
     for name in _BESIDE if step is None else ():
         _print_beside(Path(whole["folder"]) / name)
+
+
+def _print(
+    events: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]], *, whole: bool, verbose: bool
+) -> None:
+    """Events as lines; `whole` texts are not cut, and nothing is left out with `verbose` either."""
+    names = {effect["id"]: f"{effect['kind']}:{effect['target']}" for effect in effects}
+    most = None if verbose or whole else _LINES
+    for event in events:
+        if verbose or whole or not _is_noise(event):
+            click.echo("\n".join(_told(event, names, most, verbose)))
+
+
+def _follow(home: Home, run: Mapping[str, Any], *, verbose: bool, as_json: bool) -> None:
+    from minion.commands.following import follow
+
+    run_id = run["id"]
+
+    def show(events: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]]) -> None:
+        if as_json:
+            for event in events:
+                click.echo(json.dumps({"run": run_id, **event}, ensure_ascii=False))
+        else:
+            _print(events, effects, whole=False, verbose=verbose)
+
+    if not as_json:
+        click.echo(headline(run))
+    follow(home, run_id, show)
+    if as_json:
+        return
+    with read_only(home.store) as db:
+        ended = whole_run(db, run_id)
+    for name in _BESIDE:
+        _print_beside(Path(ended["folder"]) / name)
+    if ended["verdict"] != run["verdict"]:
+        click.echo(headline(ended))
 
 
 def _is_noise(event: Mapping[str, Any]) -> bool:

@@ -11,15 +11,18 @@ import click
 # Words of other tools, by the group they are typed in, and what does that here.
 ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
     "minion": {
-        "ls": "runs", "list": "routine list", "ps": "runs", "status": "runs", "history": "runs", "jobs": "runs",
-        "start": "run", "exec": "run", "fire": "run", "trigger": "run", "now": "run",
+        "ls": "runs", "list": "routine list", "ps": "status", "history": "runs", "jobs": "runs",
+        "start": "up", "daemon": "up", "serve": "up", "health": "status",
+        "exec": "run", "fire": "run", "trigger": "run", "now": "run",
         "get": "show", "inspect": "show", "describe": "show", "view": "show", "report": "show", "open": "show",
         "add": "routine add", "create": "routine new", "new": "routine new", "edit": "routine edit",
         "rm": "routine remove", "delete": "routine remove", "remove": "routine remove", "del": "routine remove",
         "routines": "routine list", "templates": "routine new --list", "template": "routine new --list",
         "skills": "skill list", "plugin": "skill", "plugins": "skill list",
         "cron": "schedule", "crontab": "schedule", "at": "schedule", "every": "schedule", "remind": "schedule",
-        "pause": "schedule pause", "resume": "schedule resume", "stop": "schedule pause",
+        "pause": "schedule pause", "resume": "schedule resume", "stop": "down",
+        "kill": "cancel", "abort": "cancel", "freeze": "halt", "upcoming": "next", "when": "next", "due": "next",
+        "missed": "slots", "explain": "why", "inbox": "decisions", "approve": "decide", "reject": "decide",
         "log": "logs", "tail": "logs", "costs": "cost", "usage": "cost", "spend": "cost", "billing": "cost",
         "undo": "effects", "revert": "effects", "pushes": "effects", "messages": "effects",
         "audit": "verify", "check": "doctor", "diagnose": "doctor", "test": "doctor",

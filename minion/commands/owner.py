@@ -1,16 +1,19 @@
-"""Has routines kept by who owns the home: its daemon, or this process for a moment."""
+"""Has things done by who owns the home: its daemon, or this process for a moment."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from minion.asking import ask
 from minion.commands.context import warn
-from minion.config import Home
+from minion.config import Home, holder_of
+from minion.daemon_client import DaemonClient, connected
 from minion.routines.added import Added
+from server.contract.refusals import Refused
 
 
 def add_routine(home: Home, source: Path, body: bytes, *, replace: bool, command: str) -> Added:
@@ -51,3 +54,26 @@ def _kept(home: Home, verb: str, params: Mapping[str, Any], command: str) -> lis
 
 def _sent(body: bytes) -> str:
     return base64.b64encode(body).decode()
+
+
+@contextmanager
+def daemon_of(home: Home) -> Iterator[DaemonClient]:
+    """A connection to the home's daemon. Raises `Refused` where none runs."""
+    client = connected(home)
+    if client is None:
+        raise Refused("no_daemon", "No daemon runs this minion.", hint="minion up")
+    with client:
+        yield client
+
+
+@contextmanager
+def naming_the_foreground(home: Home) -> Iterator[None]:
+    """Say of a home that another command owns how that one is stopped: it takes no requests as a daemon does."""
+    try:
+        yield
+    except Refused as refusal:
+        holder = holder_of(home)
+        if refusal.code != "home_held" or holder is None:
+            raise
+        refusal.hint = f"it takes no requests: press Ctrl-C where it runs, or `kill -INT {holder[0]}`"
+        raise

@@ -22,6 +22,9 @@ MARKS: Final[Mapping[str, tuple[str, str]]] = {
     "skipped": ("–", "yellow"), "cancelled": ("–", "yellow"), "withheld": ("–", "yellow"),
     "running": ("●", "blue"), "waiting": ("●", "blue"), "timed_out": ("✗", "red"),
     "warning": ("!", "yellow"), "problem": ("✗", "red"),
+    "ran": ("✓", "green"), "late": ("✓", "yellow"), "missed": ("✗", "red"), "due": ("●", "blue"),
+    "held": ("!", "yellow"), "paused": ("–", "yellow"), "off": ("–", "yellow"), "pending": ("●", "blue"),
+    "broken": ("✗", "red"),
 }  # fmt: skip
 # What a run can be asked for by: how it stands, or what came of it.
 STATES: Final = tuple(sorted({*get_args(RunState), *get_args(Verdict)}))
@@ -151,7 +154,7 @@ def _sandbox(word: str | None) -> str:
 # What a person types again, or reads as a whole; a column of any other name may be cut.
 _WHOLE: Final = frozenset(
     {"run", "id", "routine", "skill", "template", "verdict", "started", "took", "last run", "due next"}
-    | {"runs", "time", "turns", "tokens", "dollars"}
+    | {"due", "became", "runs", "time", "turns", "tokens", "dollars"}
 )
 _NARROWEST_COLUMN: Final = 8
 # Below this no table fits: its lines are left to the terminal.

@@ -12,7 +12,8 @@ import click
 
 from minion.commands.added import print_added
 from minion.commands.completion import complete_routine
-from minion.commands.context import home_of, print_json, program
+from minion.commands.context import as_called, home_of, print_json, program
+from minion.commands.firing import fires
 from minion.commands.owner import add_routine, change_routine
 from minion.commands.presentation import spell_instant
 from minion.commands.timing import (
@@ -251,7 +252,8 @@ def update(ctx: click.Context, routine: str, text: str, yes: bool, as_json: bool
 def pause(ctx: click.Context, routine: str, as_json: bool) -> None:
     """Stop a routine's triggers.
 
-    `minion run` still runs it. While another command works in the home, this one is refused.
+    `minion run` still runs it; what fell due while it was paused is not made up for. A daemon that is up goes by
+    it at once; while `minion run` works in the home itself, this is refused.
 
     \b
     Examples:
@@ -291,7 +293,7 @@ def _set_paused(ctx: click.Context, routine: str, paused: bool, as_json: bool) -
         due = ", ".join(map(spell_instant, added.next))
         click.echo(f"  due           {due or f'on demand only: {program(ctx)} schedule update {kept.name} WHEN'}")
         if added.next:
-            click.echo("  fires         not by itself: no daemon runs schedules in this version")
+            click.echo(f"  fires         {as_called(ctx, fires(home, kept.name, added.kept.document))}")
 
 
 def _found(home: Home, routine: str) -> KeptRoutine:

@@ -74,7 +74,8 @@ def command(ctx: click.Context, /, as_json: bool, yes: bool, **flags: Any) -> No
     Name, time zone, repositories, where reports go, which engine and who pays for it, who is told of failures.
     Enter keeps what is in brackets; a flag answers its question beforehand. Nothing is asked with --yes, or
     when this is no terminal. Nothing is written before the last answer; a home that exists keeps its id, its
-    secrets and its routines, and only what is answered differently is changed.
+    secrets and its routines, and only what is answered differently is changed. A daemon that is up goes by the
+    new answers at once.
 
     Answers are tried: git asks each new repository, Slack gets a test message, the alert command is run once
     with one JSON document on its stdin (10 s, no shell). With flags, an answer that is refused (Slack does not

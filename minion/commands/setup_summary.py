@@ -45,7 +45,7 @@ def print_summary(home: Home, sitting: Sitting, changed: Sequence[str], *, progr
         "reports": _reports(home, wanted, sitting.tested["message"]),
         "engine": wanted.engine,
         "who pays": payer_of(wanted.engine),
-        "alerts": _alerts(wanted, sitting.tested["alert"]),
+        "alerts": _alerts(wanted, sitting.tested["alert"], program),
     }
     if is_paused(home):
         name = FIRST_ROUTINE["name"]
@@ -62,13 +62,13 @@ def _reports(home: Home, wanted: Answers, tested: dict[str, Any] | None) -> str:
     return f"slack{_tried(tested)}"
 
 
-def _alerts(wanted: Answers, tested: dict[str, Any] | None) -> str:
+def _alerts(wanted: Answers, tested: dict[str, Any] | None, program: str) -> str:
     if not wanted.alerts:
         return "none: nobody is told when a routine fails"
     how = wanted.alert_kind
     if how == "command":
         how = shlex.join(wanted.alerts[0]["command"])
-    return f"{how}{_tried(tested)}; kept; alerts are sent by the daemon, which this version does not have"
+    return f"{how}{_tried(tested)}; sent by the daemon: {program} up"
 
 
 def _tried(tested: dict[str, Any] | None) -> str:

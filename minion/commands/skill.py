@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from minion.asking import beside
 from minion.commands.completion import complete_own_skill, complete_skill
 from minion.commands.context import as_called, home_of, print_json, program, shown_path
 from minion.commands.presentation import mark, plain, rule, table
-from minion.config import Home, held, load_config
+from minion.config import Home, load_config
 from server.contract.refusals import NotFound, Refusal, Refused
 
 if TYPE_CHECKING:  # a skill's reader and its installer are loaded by the verbs that need them
@@ -196,7 +197,7 @@ def new(ctx: click.Context, name: str, description: str | None, folder: Path | N
     else:
         home = home_of(ctx)
         load_config(home)
-        with held(home, f"minion skill new {name}"):
+        with beside(home, f"minion skill new {name}"):
             made = add_skill(home, files, replace=False)
         path = made.skill.path
     if as_json:
@@ -234,7 +235,7 @@ def add(ctx: click.Context, path: Path, replace: bool, as_json: bool) -> None:
     load_config(home)
     reading = read_skill(path)
     files = reading.accepted()
-    with held(home, f"minion skill add {path.name}"):
+    with beside(home, f"minion skill add {path.name}"):
         added = add_skill(home, files, replace=replace)
     size = sum(len(body) for body in files.values())
     if as_json:
@@ -269,7 +270,7 @@ def remove(ctx: click.Context, skill: str, force: bool, as_json: bool) -> None:
 
     home = home_of(ctx)
     load_config(home)
-    with held(home, f"minion skill remove {skill}"):
+    with beside(home, f"minion skill remove {skill}"):
         if not force:
             _check_unused(home, skill)
         remove_skill(home, skill)

@@ -1,20 +1,39 @@
-"""`minion status`: how the minion stands now."""
+"""`minion status`: how the minion stands now, on one screen, with or without a daemon."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
 import click
 
-from minion.commands.context import home_of, print_json
-from minion.config import load_config
+from minion.commands.context import as_called, home_of, print_json
+from minion.commands.presentation import local_time, mark, plain, spell_instant, table
+from minion.config import Config, Home, holder_now, load_config
 from minion.daemon_client import connected
-from server.contract.refusals import Refused
+from minion.release import program_version
+from minion.routines.files import all_routine_files
+from minion.standing import standing
+from minion.store.local_db import read_only
+from server.contract.refusals import NotFound, Refused
+
+# A daemon that is well answers in milliseconds.
+_ANSWER_S: Final = 10.0
+_DAEMON: Final = "minion up"
+# So many of a list stand on the screen; `--json` has all of them.
+_MOST: Final = 10
 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Show how the minion stands: its daemon, what runs, what is due.
+    """Show how the minion stands: its daemon, what runs and waits, each routine, what needs somebody.
+
+    Works with and without a daemon: without one, nothing runs by itself, and it says so. `due next` is the next
+    instant at which a routine starts by itself; under `now` stands what keeps it from that, or that it runs. What
+    needs somebody comes last: alerts that are open, decisions that wait, effects of which nobody knows whether
+    they happened. `minion why NAME` tells more of one routine.
 
     \b
     Examples:
@@ -22,13 +41,140 @@ def command(ctx: click.Context, as_json: bool) -> None:
       minion status --json
     """
     home = home_of(ctx)
-    load_config(home)
-    client = connected(home)
-    if client is None:
-        raise Refused("no_daemon", "No daemon runs this minion.", hint="minion up")
-    with client:
-        live = client.ask("status", {})
+    document = status_of(home, load_config(home))
     if as_json:
-        print_json(live)
+        print_json(document)
         return
-    click.echo("\n".join(f"{name:<10} {value}" for name, value in live.items()))
+    click.echo("\n".join(_screen(document, lambda command: as_called(ctx, command))))
+
+
+def status_of(home: Home, config: Config) -> dict[str, Any]:
+    """The document of `minion status --json`, from the daemon, or from the store where none answers."""
+    client = connected(home)
+    live: dict[str, Any] | None = None
+    if client is not None:
+        try:
+            with client:
+                return dict(client.ask("status", {}, timeout_s=_ANSWER_S))
+        except Refused as refusal:
+            if refusal.code != "daemon_gone":
+                raise
+    holder = holder_now(home)
+    if holder is not None and holder[1] == _DAEMON:
+        live = _silent(holder[0])
+    document = _without_daemon(home, config, live)
+    if holder is not None and live is None:
+        document["holder"] = {"pid": holder[0], "command": holder[1]}
+    return document
+
+
+def daemon_now(home: Home) -> dict[str, Any] | None:
+    """What the home's daemon says of itself, or that it does not answer; None where none runs."""
+    client = connected(home)
+    if client is not None:
+        try:
+            with client:
+                return dict(client.ask("live", {}, timeout_s=_ANSWER_S))
+        except Refused as refusal:
+            if refusal.code != "daemon_gone":
+                raise
+    holder = holder_now(home)
+    return None if holder is None or holder[1] != _DAEMON else _silent(holder[0])
+
+
+def _silent(pid: int) -> dict[str, Any]:
+    return {"pid": pid, "health": "silent", "trouble": ["it is only just starting, or it hangs"]}
+
+
+def _without_daemon(home: Home, config: Config, live: Mapping[str, Any] | None) -> dict[str, Any]:
+    from minion.clock import utc_now
+
+    try:
+        with read_only(home.store) as db:
+            files = {file.stem for file in all_routine_files(home)}
+            return standing(db, zone=config.timezone, now=utc_now(), live=live, files=files)
+    except NotFound:  # nothing was added or run yet
+        names: tuple[str, ...] = ("running", "waiting", "routines", "alerts", "decisions", "unknown_effects")
+        empty = {"daemon": live, "pid": None, "halted": None, "next_due": None, "unsent": 0}
+        return empty | {name: [] for name in names}
+
+
+def _screen(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[str]:
+    """The lines; `called` makes of `minion VERB` how the program was called."""
+    yield from _daemon(said, called)
+    if said["halted"] is not None:
+        since, why = local_time(said["halted"]["at"]), plain(said["halted"]["why"])
+        says = f"{mark('held')}  nothing starts since {since}: {why}"
+        yield from _named("halted", [says, called("minion unhalt")])
+    yield from _named("running", [
+        f"{run['routine']}  {run['run']}  since {local_time(run['since'])}" for run in said["running"]
+    ])  # fmt: skip
+    yield from _named("waiting", [
+        f"{item['routine']}  {'due ' + spell_instant(item['due']) if item['due'] else item['run']}"
+        for item in said["waiting"]
+    ])  # fmt: skip
+    yield ""
+    if said["routines"]:
+        header = ["routine", "due next", "last run", "now"]
+        yield from table(header, [_row(item) for item in said["routines"]])
+    else:
+        yield called("No routines yet: minion routine new --list")
+    yield from _needs(said, called)
+
+
+def _daemon(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[str]:
+    daemon = said["daemon"]
+    if daemon is None:
+        yield called("No daemon runs this minion, so nothing starts by itself: minion up")
+        if "holder" in said:
+            yield from _named("in use", [f"by `{said['holder']['command']}` (process {said['holder']['pid']})"])
+        return
+    if daemon["health"] == "silent":
+        yield f"The daemon (process {daemon['pid']}) does not answer."
+    else:
+        stopping = ", and is stopping" if daemon["stopping"] else ""
+        yield f"The minion is up{stopping}: process {daemon['pid']}, since {local_time(daemon['since'])}."
+    trouble = [f"{mark('problem')}  {text}" for text in daemon["trouble"] or ()]
+    yield from _named("health", trouble or [mark("ok")])
+    ours, theirs = program_version(), daemon.get("version")
+    if theirs not in (None, ours):
+        again = called("minion down && minion up")
+        yield from _named("version", [f"{theirs}, and this program is {ours}: {again}"])
+
+
+def _row(item: Mapping[str, Any]) -> list[str]:
+    last, state = item["last_run"], item["state"]
+    due = spell_instant(item["next"]) if item["next"] else "on demand" if item["on_demand"] else "–"
+    words = {"scheduled": "", "on-demand": "", "hq": "HQ schedules it"}
+    now = words[state] if state in words else mark(state)
+    if item["problem"]:
+        now = f"{now}: {plain(item['problem'].removeprefix(item['name'] + ': '))}"
+    when = local_time(last["ended_at"] or last["created_at"]) if last else ""
+    ended = f"{mark(last['verdict'])} {when}" if last else "never ran"
+    return [item["name"], due, ended, now]
+
+
+def _needs(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[str]:
+    """What needs somebody, with the command for each."""
+    alerts = [f"{mark('warning')}  {plain(alert['text'])}" for alert in said["alerts"]]
+    if said["unsent"]:
+        alerts.append(f"{said['unsent']} notices did not arrive, or not yet")
+    decisions = []
+    for item in said["decisions"]:
+        decisions += [plain(item["question"]), called(f"minion decide {item['id']} approve")]
+    effects = []
+    for item in said["unknown_effects"]:
+        what = f"{mark('unknown')}  {item['kind']}:{item['target']} of {item['routine']}"
+        effects.append(f"{what}: {called('minion effects ' + item['run'])}")
+    for name, lines in (("alerts", alerts), ("decisions", decisions), ("effects", effects)):
+        if lines:
+            yield ""
+            yield from _named(name, lines)
+
+
+def _named(name: str, lines: Sequence[str]) -> Iterator[str]:
+    """Lines under one name, the first beside it."""
+    left = len(lines) - _MOST
+    shown = [*lines[:_MOST], *([f"… and {left} more, which --json has"] if left > 0 else [])]
+    for place, line in enumerate(shown):
+        yield f"{name if place == 0 else '':<10} {line}"

@@ -100,23 +100,28 @@ def _words(expression: str, zone: str) -> str:
         return f"{expression}, {zone}"
 
 
-def scheduled(item: KeptRoutine, last: Mapping[str, Any] | None, zone: str, now: datetime) -> dict[str, Any]:
-    """A routine's schedule as a listing has it: `cron`, `timezone`, `words`, `next`, `paused`, its last run."""
-    document = item.document
-    due = []
+def upcoming(document: Mapping[str, Any], zone: str, now: datetime, count: int) -> list[str]:
+    """The next `count` instants of all schedules of an admitted routine, with the offset of their zone."""
+    due = set()
     for trigger in document["triggers"]:
         try:
             schedule = restore_schedule(_expression(trigger), trigger["timezone"] or zone)
-        except BadDocument:
+        except BadDocument:  # a zone that this machine lost
             continue
-        due += next_slots(schedule, now, _SHOWN)
+        due |= {slot.at for slot in next_slots(schedule, now, count)}
+    return [at.isoformat() for at in sorted(due)[:count]]
+
+
+def scheduled(item: KeptRoutine, last: Mapping[str, Any] | None, zone: str, now: datetime) -> dict[str, Any]:
+    """A routine's schedule as a listing has it: `cron`, `timezone`, `words`, `next`, `paused`, its last run."""
+    document = item.document
     triggers = document["triggers"]
     return {
         "name": item.name,
         "cron": document["cron_expression"] or next((t["cron"] for t in triggers if "cron" in t), None),
         "timezone": next((t["timezone"] for t in triggers if t["timezone"]), document["timezone"]) or zone,
         "words": words_of(document, zone),
-        "next": [slot.at.isoformat() for slot in sorted(due, key=lambda slot: slot.at)[:_SHOWN]],
+        "next": upcoming(document, zone, now, _SHOWN),
         "paused": document["paused"],
         "pipeline": document["pipeline"],
         "last_run": last,

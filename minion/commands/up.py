@@ -34,7 +34,6 @@ def command(ctx: click.Context, foreground: bool, as_json: bool) -> int:
     \b
     Examples:
       minion up
-      minion status
       minion up --foreground
     """
     home = home_of(ctx)
@@ -54,9 +53,13 @@ def command(ctx: click.Context, foreground: bool, as_json: bool) -> int:
         print_json(status)
         return 0
     due = f"next due {spell_instant(status['next_due'])}" if status["next_due"] else "nothing is due by itself"
-    click.echo(f"The minion is up (process {status['pid']}): {status['routines']} routines, {due}.")
+    click.echo(f"The minion is up (process {status['pid']}): {_counted(len(status['routines']))}, {due}.")
     click.echo(f"  look   {program(ctx)} status\n  stop   {program(ctx)} down")
     return 0
+
+
+def _counted(routines: int) -> str:
+    return f"{routines} routine{'' if routines == 1 else 's'}"
 
 
 def _begin(home: Home, argv: list[str], errors: Path) -> dict[str, Any] | int:

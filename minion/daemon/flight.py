@@ -14,11 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from minion.daemon.caps import Passed, Watch, passed_telling, told_most
+from minion.daemon.cgroups import Ground, Group
 from minion.wire import ACKNOWLEDGED, EVENT_BYTES, Answer, Event, Order, WireError
 from server.contract.run import RunState
 
 # After a cancel or timeout the runner has this long to close its session before it is killed.
 GRACE_S: Final = 5.0
+# The bytes in which a runner that said too much may still say how it ended.
+_LAST_WORDS: Final = 1024 * 1024
 # So many events may wait for their commit together.
 _TOGETHER: Final = 64
 
@@ -27,12 +31,16 @@ _TOGETHER: Final = 64
 class Flight:
     """A runner's process, how it said the run ended, and why it was stopped, if it was.
 
-    `take` writes one event down; an event is acknowledged when it returns.
+    `take` writes one event down; an event is acknowledged when it returns. `watch` holds the run to its caps;
+    `passed` is the cap for which it was stopped. `group` is the kernel's, where there can be one.
     """
 
     order: Order
     process: asyncio.subprocess.Process
     take: Callable[[Event], Awaitable[object]]
+    watch: Watch
+    group: Group | None = None
+    passed: Passed | None = None
     end: RunState | None = None
     why: str | None = None
     hint: str | None = None
@@ -44,6 +52,12 @@ class Flight:
         """Ask the runner to stop; the first reason stays."""
         self.stopped_for = self.stopped_for or reason
         self.stopping.set()
+
+    def overrun(self, passed: Passed) -> None:
+        """Stop the run because it passed a cap, unless it is being stopped already."""
+        if self.stopped_for is None:
+            self.passed = passed
+            self.stop(passed.why)
 
     def abandon(self, reason: str) -> None:
         """Have the runner end at once, as if nobody were there: the run is then interrupted."""
@@ -57,42 +71,68 @@ class Flight:
         """
         reading = asyncio.ensure_future(self._read())
         stopping = asyncio.ensure_future(self.stopping.wait())
+        watching = asyncio.ensure_future(self._watch())
         try:
             limit = self.order.limits.wall_clock_s
             await asyncio.wait({reading, stopping}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
-                self.stopped_for = self.stopped_for or "timeout"
-                if self.abandoned:
-                    self._hang_up()
-                else:
-                    self._write(Answer("cancel", reason=self.stopped_for).line())
-                await asyncio.wait({reading}, timeout=GRACE_S)
+                await self._bring_down(reading)
             if reading.done():
                 await reading
         finally:
-            for task in (reading, stopping):
+            for task in (reading, stopping, watching):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, WireError):
                     await task
+        if self.end in (None, "failed") and self.stopped_for is None:
+            # It may have run into a wall between two looks, and then its own words do not say so.
+            self.passed = await asyncio.to_thread(self.watch.last_look)
+
+    async def _watch(self) -> None:
+        self.overrun(await self.watch.until_passed())
+
+    async def _bring_down(self, reading: asyncio.Future[None]) -> None:
+        """Have a runner that goes on come to its end; for a cap, all that is untrusted of it dies first."""
+        if self.stopped_for is None:
+            self.stopped_for = "timeout"
+        if self.abandoned:
+            self._hang_up()
+        else:
+            self._write(Answer("cancel", reason=self.stopped_for).line())
+        if self.passed is not None:
+            await asyncio.to_thread(self.watch.quell)
+        await asyncio.wait({reading}, timeout=GRACE_S)
 
     async def gone(self) -> None:
-        """Wait until the process has ended; one that does not is killed."""
+        """Wait until the process has ended; one that does not is killed, and with it all of its group."""
         self._hang_up()
+        # What it still says is thrown away: for asyncio a process has not ended while its pipe is full.
+        draining = asyncio.ensure_future(self._drain())
         try:
             async with asyncio.timeout(GRACE_S if self.end is not None else 0.5):
                 await self.process.wait()
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+            self._kill()
             await self.process.wait()
+        finally:
+            draining.cancel()
+        if self.group is not None:
+            await asyncio.to_thread(self.group.kill)
 
     async def _read(self) -> None:
         """Events in order: commits of those that need no answer may wait together with the next that does."""
         waiting: list[asyncio.Future[object]] = []
+        told, most = 0, told_most(self.order.limits)
         stdout = self.process.stdout
         # A line without its end is the last of a runner that was killed while it spoke.
         while stdout is not None and (line := await stdout.readline()).endswith(b"\n"):
             event = Event.read(line)
+            told += len(line)
+            if told > most:
+                self.overrun(passed_telling(self.order.limits, "events"))
+            if told > most + _LAST_WORDS:
+                self._kill()
+                break
             waiting.append(asyncio.ensure_future(self.take(event)))
             if event.type == "run.finished":
                 self.end, self.why, self.hint = (event.data[key] for key in ("state", "why", "hint"))
@@ -102,6 +142,14 @@ class Flight:
             if event.type in ACKNOWLEDGED:
                 self._write(Answer("ack", seq=event.seq).line())
         await asyncio.gather(*waiting)
+
+    async def _drain(self) -> None:
+        while self.process.stdout is not None and await self.process.stdout.read(EVENT_BYTES):
+            pass
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
 
     def _write(self, line: bytes) -> None:
         # A runner that is gone cannot be written to; its silence is noticed by the reader.
@@ -113,8 +161,11 @@ class Flight:
             self.process.stdin.close()
 
 
-async def take_off(order: Order, take: Callable[[Event], Awaitable[object]]) -> Flight:
-    """Start the runner of an order and hand it the order. Raises `OSError` when no process can be started."""
+async def take_off(order: Order, take: Callable[[Event], Awaitable[object]], ground: Ground) -> Flight:
+    """Start the runner of an order, enclose it, and hand it the order.
+
+    Raises `OSError` when no process can be started.
+    """
     log = os.open(Path(order.run_dir) / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         process = await asyncio.create_subprocess_exec(
@@ -130,6 +181,21 @@ async def take_off(order: Order, take: Callable[[Event], Awaitable[object]]) -> 
         )
     finally:
         os.close(log)
-    flight = Flight(order, process, take)
+    limits, memory = order.limits, order.limits.memory_bytes
+    try:
+        # Before it has its order: what it starts then is born in its group.
+        group = await asyncio.to_thread(
+            ground.enclose, group_name(order.run_id), process.pid, tasks=limits.tasks, memory_bytes=memory
+        )
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    watch = Watch(limits, Path(order.run_dir), process.pid, group)
+    flight = Flight(order, process, take, watch, group)
     flight._write(order.line())
     return flight
+
+
+def group_name(run_id: str) -> str:
+    """The name of a run's group, by which a later owner of the home finds it."""
+    return f"minion-{run_id}"

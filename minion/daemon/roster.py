@@ -5,8 +5,9 @@ A file that was changed to something bad leaves its last good version in force, 
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,12 +32,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Roster:
-    """`files` lists the routine files; `take_in` admits changed ones and keeps what is good."""
+    """`look` lists the routine files; `take_in` admits changed ones and keeps what is good."""
 
     timetable: Timetable
     writer: Writer
     clock: Clock
-    files: Callable[[], Sequence[Path]]
+    look: Callable[[], Sequence[Seen]]
     take_in: Callable[[Sequence[Seen]], Awaitable[list[Read]]]
     alert: Callable[[str, str], None]
     zone: str
@@ -54,20 +55,21 @@ class Roster:
     async def load(self) -> list[Entry]:
         """Fill the timetable at the start; files that are as they were noted are not read. All entries."""
         noted = await self.writer.transact(noted_files)
-        found = self._look()
-        unchanged = {seen.path.stem for seen in found if noted.get(str(seen.path), ("",))[0] == seen.signature}
-        known = await self.writer.transact(kept_named)
-        for seen in found:
-            problem = noted.get(str(seen.path), ("", None))[1]
-            if seen.path.stem in unchanged:
-                self._seen[str(seen.path)] = seen.signature
+        done = await self.writer.transact(handled)
+        found = self.look()
+        unchanged = [seen for seen in found if noted.get(seen.path, ("", None))[0] == seen.signature]
+        for start in range(0, len(unchanged), _BATCH):
+            batch = {seen.name: seen for seen in unchanged[start : start + _BATCH]}
+            known = await self.writer.transact(functools.partial(kept_named, names=list(batch)))
+            await self._put(known, done)
+            for kept in known:
+                seen = batch[kept.name]
+                self._seen[seen.path] = seen.signature
+                problem = noted[seen.path][1]
                 if problem is not None:
-                    self.problems[seen.path.stem] = problem
-        await self._put([kept for kept in known if kept.name in unchanged])
-        known_names = {kept.name for kept in known}
-        # A row that is noted without a routine in use was removed meanwhile: its file is read again.
-        self._seen = {path: s for path, s in self._seen.items() if Path(path).stem in known_names}
-        await self._read([seen for seen in found if str(seen.path) not in self._seen], at_once=True)
+                    self.problems[seen.name] = problem
+        # A file that is noted without a routine in use was never good, or was removed meanwhile.
+        await self._read([seen for seen in found if seen.path not in self._seen], at_once=True)
         return [entry for routine_id in self._ids.values() for entry in self.timetable.entries(routine_id)]
 
     async def scan(self, *, at_once: bool = False) -> list[str]:
@@ -75,8 +77,8 @@ class Roster:
 
         `at_once` also takes a file that was changed a moment ago, because somebody says that it is done.
         """
-        found = self._look()
-        there = {str(seen.path) for seen in found}
+        found = self.look()
+        there = {seen.path for seen in found}
         gone = [path for path in self._seen if path not in there]
         names = [Path(path).stem for path in gone]
         if gone:
@@ -86,7 +88,7 @@ class Roster:
             lost = [name for name in names if name not in left]
             self._drop(lost)
             await self.writer.transact(lambda db: forget_files(db, lost))
-        changed = [seen for seen in found if self._seen.get(str(seen.path)) != seen.signature]
+        changed = [seen for seen in found if self._seen.get(seen.path) != seen.signature]
         return names + await self._read(changed, at_once=at_once)
 
     async def take(self, kept: Iterable[KeptRoutine]) -> None:
@@ -103,13 +105,13 @@ class Roster:
             answers = await self.take_in(ready[start : start + _BATCH])
             await self._put([read.kept for read in answers if read.kept is not None])
             await self._note(answers)
-            names += [read.seen.path.stem for read in answers]
+            names += [read.seen.name for read in answers]
         return names
 
     async def _note(self, answers: Sequence[Read]) -> None:
         for read in answers:
-            name = read.seen.path.stem
-            self._seen[str(read.seen.path)] = read.seen.signature
+            name = read.seen.name
+            self._seen[read.seen.path] = read.seen.signature
             if read.refusal is None:
                 self.problems.pop(name, None)
                 continue
@@ -120,14 +122,16 @@ class Roster:
         async def write(db: Connection) -> None:
             for read in answers:
                 problem = read.refusal.sentence if read.refusal is not None else None
-                await note_file(db, read.seen.path.stem, str(read.seen.path), read.seen.signature, problem)
+                await note_file(db, read.seen.name, read.seen.path, read.seen.signature, problem)
 
         await self.writer.transact(write)
 
-    async def _put(self, routines: Sequence[KeptRoutine]) -> None:
+    async def _put(
+        self, routines: Sequence[KeptRoutine], done: Mapping[tuple[str, str], tuple[str, str | None]] | None = None
+    ) -> None:
         if not routines:
             return
-        done = await self.writer.transact(handled)
+        done = await self.writer.transact(handled) if done is None else done
         by_routine: dict[str, dict[str, tuple[str, str | None]]] = {}
         for (routine_id, trigger), until in done.items():
             by_routine.setdefault(routine_id, {})[trigger] = until
@@ -162,15 +166,3 @@ class Roster:
             routine_id = self._ids.pop(name, None)
             if routine_id is not None:
                 self.timetable.drop(routine_id)
-
-    def _look(self) -> list[Seen]:
-        """The first file of each routine, by name."""
-        found: dict[str, Seen] = {}
-        for path in self.files():
-            try:
-                told = path.stat()
-            except OSError:
-                continue
-            signature = f"{told.st_mtime_ns} {told.st_size} {told.st_ino} {told.st_ctime_ns}"
-            found.setdefault(path.stem, Seen(path, signature, max(told.st_mtime, told.st_ctime)))
-        return list(found.values())

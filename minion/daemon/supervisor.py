@@ -6,18 +6,21 @@ Whoever holds the home's lock has exactly one Supervisor: the daemon, or a foreg
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from minion.clock import Clock
 from minion.config import Config
-from minion.daemon.flight import Flight, take_off
+from minion.daemon.caps import passed_time
+from minion.daemon.cgroups import find_ground
+from minion.daemon.flight import Flight, group_name, take_off
 from minion.daemon.processes import Identity, adopt_orphans, end_if_same, end_orphans, identity_of
 from minion.store.run_end import end_run, last_heard, prune
-from minion.store.run_log import move, open_run, take_event
+from minion.store.run_log import last_taken, move, open_run, take_event
 from minion.wire import Event, Order, WireError
 from server.contract.digest import instant
 from server.contract.run import RunState
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 OnEvent = Callable[[str, Event], None]
 OnEnd = Callable[[Order, RunState], None]
+# A group that is empty for so long belongs to nobody any more.
+_OLD_S: Final = 3600.0
 _UNFINISHED: Final = "('draft', 'validated', 'queued', 'running', 'waiting')"
 
 
@@ -53,6 +58,7 @@ class Supervisor:
         self._queued: dict[str, Order] = {}
         self._performed: set[str] = set()
         self._withdrawn: set[asyncio.Future[RunState]] = set()
+        self._ground = find_ground(divide=owns_process)
         if owns_process:
             adopt_orphans()
 
@@ -85,7 +91,7 @@ class Supervisor:
             return "cancelled"  # it was withdrawn before its turn came, and has its end
         self._performed.add(run_id)
         try:
-            flight = await take_off(order, functools.partial(self._hear, run_id))
+            flight = await take_off(order, functools.partial(self._hear, run_id), self._ground)
         except OSError as error:
             words = f"its runner could not be started: {error.strerror}"
             return await self._end(order, "failed", words, "minion doctor")
@@ -124,6 +130,11 @@ class Supervisor:
             ending.add_done_callback(self._withdrawn.discard)
         return order is not None
 
+    def under_way_of(self, routine: str) -> list[str]:
+        """The ids of a routine's runs that go on or wait for their place."""
+        orders = [*(flight.order for flight in self._flights.values()), *self._queued.values()]
+        return [order.run_id for order in orders if order.routine["name"] == routine]
+
     @property
     def under_way(self) -> list[str]:
         """The ids of the runs that go on, end just now, or wait for their place."""
@@ -141,12 +152,14 @@ class Supervisor:
             if run["runner_pid"]:
                 identity = Identity(int(run["runner_pid"]), run["runner_started"], run["boot_id"])
                 await asyncio.to_thread(end_if_same, identity)
+            await asyncio.to_thread(self._end_group, run["id"])
             end, why, hint = await self._take_in_leftovers(run["id"], Path(run["folder"]))
             if end is None:
                 end, why = "interrupted", "the minion stopped while it was running"
             await self._close(run["id"], end, why, hint, left_behind=True)
             recovered.append(run["id"])
         await self._clear_away()
+        self._ground.clear_away(group_name("run_"), before=self._clock().timestamp() - _OLD_S)
         return recovered
 
     async def _clear_away(self) -> None:
@@ -189,6 +202,14 @@ class Supervisor:
         if self._owns_process:
             known = frozenset(other.process.pid for other in self._flights.values())
             await asyncio.to_thread(end_orphans, known)
+        if flight.group is not None:
+            await asyncio.to_thread(flight.group.remove)
+
+    def _end_group(self, run_id: str) -> None:
+        """End what a dead owner's run left in its group, as far as that can still be found."""
+        group = self._ground.group(group_name(run_id))
+        group.kill()
+        group.remove()
 
     async def _finish(self, flight: Flight) -> RunState:
         """The run's end: as the runner said, or `interrupted`/stopped with what is known."""
@@ -197,7 +218,9 @@ class Supervisor:
             # It may have died between keeping an event and sending it.
             folder = Path(flight.order.run_dir)
             end, why, hint = await self._take_in_leftovers(flight.order.run_id, folder)
-        if end is None and flight.abandoned:
+        if flight.passed is not None and end != "completed":
+            end, why, hint = "failed", flight.passed.why, flight.passed.hint
+        elif end is None and flight.abandoned:
             end, why = "interrupted", flight.stopped_for
         elif end is None and flight.stopped_for is not None:
             end = "timed_out" if flight.stopped_for == "timeout" else "cancelled"
@@ -205,6 +228,9 @@ class Supervisor:
         if end is None:
             status = flight.process.returncode
             end, why = "interrupted", f"the runner ended before the run did (status {status})"
+        if end == "timed_out":
+            passed = passed_time(flight.order.limits)
+            why, hint = passed.why, passed.hint
         return await self._end(flight.order, end, why, hint)
 
     async def _end(self, order: Order, end: RunState, why: str | None, hint: str | None) -> RunState:
@@ -237,9 +263,11 @@ class Supervisor:
     ) -> tuple[RunState | None, str | None, str | None]:
         """Take in what a dead runner kept and nobody took; the (end, why, hint) that it said, if it did."""
         end, why, hint = None, None, None
-        for event in read_events(folder / "events.ndjson"):
+        known = await self._writer.transact(lambda db: last_taken(db, run_id))
+        for event in events_in(folder / "events.ndjson"):
             try:
-                await self._take(run_id, event)
+                if event.seq > known:
+                    await self._take(run_id, event)
                 if event.type == "run.finished":
                     end, why, hint = (event.data[key] for key in ("state", "why", "hint"))
             except (KeyError, TypeError, ValueError):
@@ -252,17 +280,14 @@ class Supervisor:
 
 def read_events(path: Path) -> list[Event]:
     """The events a runner kept, up to the first line that was not written whole."""
-    events: list[Event] = []
-    try:
-        body = path.read_bytes()
-    except FileNotFoundError:
-        return events
-    for line in body.splitlines(keepends=True):
-        try:
+    return list(events_in(path))
+
+
+def events_in(path: Path) -> Iterator[Event]:
+    """The same, one after another: a runner may have kept more of them than this process should hold."""
+    with contextlib.suppress(FileNotFoundError, WireError), path.open("rb") as file:
+        for number, line in enumerate(file, 1):
             event = Event.read(line)
-        except WireError:
-            break
-        if not line.endswith(b"\n") or event.seq != len(events) + 1:
-            break
-        events.append(event)
-    return events
+            if not line.endswith(b"\n") or event.seq != number:
+                return
+            yield event

@@ -15,6 +15,7 @@ from minion.doctor import disk, engines, house, machine, programs, repositories,
 from minion.doctor.documents import documents
 from minion.doctor.finding import BREAKS, Finding, attempt, broken
 from minion.doctor.remedies import as_root, biggest, edit, install, quoted, reinstall
+from minion.doctor.walls import walls
 from minion.runner.git import GitFailed
 from minion.runner.workspace import WorkspaceFailed
 from minion.sandbox.tool_client import SandboxUnusable
@@ -93,6 +94,7 @@ async def _tools(home: Home, scratch: disk.Scratch, now: str) -> list[Finding]:
     tries: list[tuple[str, Callable[[], Awaitable[list[Finding]]], str]] = [
         ("git", lambda: programs.git(_made(folder / "git"), now), install("git", again=True)),
         ("sandbox", lambda: sandbox.sandbox(_made(folder / "sandbox"), home), install("bubblewrap", again=True)),
+        ("caps", lambda: walls(_made(folder / "walls")), install("bubblewrap", again=True)),
         ("engines", lambda: engines.engines(folder, now), reinstall()),
     ]
     return [finding for name, check, fix in tries for finding in await _tried(name, check, fix)]

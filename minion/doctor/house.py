@@ -9,7 +9,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from minion.config import Config, Home, load_config
+from minion.config import Config, Home, holder_of, load_config
+from minion.daemon_client import connected
 from minion.doctor.finding import Finding, ok, problem, refused, warning
 from minion.doctor.remedies import edit, give_back, install_zones, quoted, reinstall
 from minion.engines.registry import AVAILABLE
@@ -21,6 +22,9 @@ from server.contract.refusals import Refusal, StoreUnreadable
 
 # The newest runs; one that was left behind is among the last that began.
 _LOOKED_THROUGH: Final = 50
+_DAEMON: Final = "minion up"
+# A daemon that is well answers in milliseconds.
+_ANSWER_S: Final = 5.0
 
 
 def is_begun(home: Home) -> bool:
@@ -77,10 +81,31 @@ def lock(home: Home) -> list[Finding]:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return [ok("lock", f"The home is in use by {_holder(os.pread(fd, 4096, 0))}.")]
+        return [_used(home, os.pread(fd, 4096, 0))]
     finally:
         os.close(fd)
     return [ok("lock", "The home is free.")]
+
+
+def _used(home: Home, said: bytes) -> Finding:
+    """The finding on a home that somebody owns: its daemon, which must answer, or a command."""
+    holder = holder_of(home)
+    if holder is None or holder[1] != _DAEMON:
+        return ok("lock", f"The home is in use by {_holder(said)}.")
+    pid = holder[0]
+    client = connected(home)
+    try:
+        if client is not None:
+            with client:
+                trouble = client.ask("live", {}, timeout_s=_ANSWER_S)["trouble"]
+            if not trouble:
+                return ok("lock", f"The minion's daemon (process {pid}) is up and answers.")
+            says = f"The daemon (process {pid}) is in trouble: {' '.join(trouble)}"
+            return problem("lock", says, "minion status")
+    except Refusal:
+        pass
+    says = f"The daemon (process {pid}) owns the home and does not answer."
+    return problem("lock", says, f"kill -KILL {pid} && sleep 1 && minion up")
 
 
 def left_behind(home: Home) -> list[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +27,8 @@ _READ_BYTES: Final = 256 * 1024 + 1
 class Seen:
     """A routine's file as it was found: what `stat` says, and when it was changed (seconds since the epoch)."""
 
-    path: Path
+    path: str
+    name: str
     signature: str
     changed: float
 
@@ -43,6 +46,25 @@ def all_routine_files(home: Home) -> list[Path]:
     """The routine files of a home by name; with a dot in front it is a draft, or an earlier state, and none."""
     files = sorted(home.routines.iterdir()) if home.routines.is_dir() else []
     return [path for path in files if path.suffix in SUFFIXES and path.name[0] != "." and path.is_file()]
+
+
+def look_at_files(home: Home) -> list[Seen]:
+    """The first file of each routine as it is now, by name; cheap, for a daemon looks every few seconds."""
+    found: dict[str, Seen] = {}
+    try:
+        with os.scandir(home.routines) as entries:
+            files = sorted((entry.name, entry) for entry in entries if entry.name.endswith(SUFFIXES))
+    except OSError:
+        return []
+    for file, entry in files:
+        name = file.rpartition(".")[0]
+        with contextlib.suppress(OSError):  # it went away meanwhile
+            if name in found or file[0] == "." or not entry.is_file():
+                continue
+            told = entry.stat()
+            signature = f"{told.st_mtime_ns} {told.st_size} {told.st_ino} {told.st_ctime_ns}"
+            found[name] = Seen(entry.path, name, signature, max(told.st_mtime, told.st_ctime))
+    return list(found.values())
 
 
 def routine_files(home: Home, name: str) -> list[Path]:

@@ -86,7 +86,9 @@ class RoutineKeeper:
         """
         file = self._file_of(name)
         body = await asyncio.to_thread(changed, file, read_file(file), changes)
-        return await self._put(file, body, replace=True, folder=self.home.root, name=name)
+        # What can run no more, for want of a skill, can be paused all the same.
+        fit = dict(changes) != {"paused": True}
+        return await self._put(file, body, replace=True, folder=self.home.root, name=name, fit=fit)
 
     async def take_over(
         self, files: Sequence[tuple[Path, bytes]], *, replace: bool, folder: Path
@@ -105,17 +107,18 @@ class RoutineKeeper:
         return await self._keep(ready, replace=replace)
 
     async def _put(
-        self, source: Path, body: bytes, *, replace: bool, folder: Path, name: str | None = None
+        self, source: Path, body: bytes, *, replace: bool, folder: Path, name: str | None = None, fit: bool = True
     ) -> Added:
         # A routine that is there already may have one whose one time is over.
-        ready = await self._ready(source, body, folder=folder, name=name, past=name is not None)
+        ready = await self._ready(source, body, folder=folder, name=name, past=name is not None, fit=fit)
         (added,) = await self._keep([ready], replace=replace)
         return added
 
     async def _ready(
-        self, source: Path, body: bytes, *, folder: Path, name: str | None = None, past: bool = False
-    ) -> _Ready:
-        """A routine admitted, complete with its repositories, and fit for this minion; nothing is written."""
+        self, source: Path, body: bytes, *, folder: Path, name: str | None = None, past: bool = False,
+        fit: bool = True,
+    ) -> _Ready:  # fmt: skip
+        """A routine admitted, complete with its repositories, and `fit` for this minion; nothing is written."""
         check = ScheduleCheck(self.config.timezone, self._now(), past)
         (document,) = await asyncio.to_thread(admit_fresh, [routine_candidate(source, body)], check)
         due = tuple(document.pop("next"))
@@ -125,7 +128,8 @@ class RoutineKeeper:
             found = {"repositories": [str(top)] if top is not None else []}
             body = await asyncio.to_thread(changed, source, body, found)
             (document,) = await admit(self.writer, [routine_candidate(source, body)])
-        await self._check_fit(document)
+        if fit:
+            await self._check_fit(document)
         # A name without a known ending was read as YAML, which JSON is too.
         suffix = source.suffix if source.suffix in SUFFIXES else ".yaml"
         return _Ready(self._owned(document), body, self.home.routines / f"{document['name']}{suffix}", due)
@@ -194,17 +198,18 @@ class RoutineKeeper:
         found, bodies = [], []
         for each in seen:
             try:
-                bodies.append((each, read_file(each.path)))
+                bodies.append((each, read_file(Path(each.path))))
             except NotFound as refusal:
                 found.append(Read(each, None, refusal))
-        answers = await admit_each(self.writer, [routine_candidate(each.path, body) for each, body in bodies])
+        candidates = [routine_candidate(Path(each.path), body) for each, body in bodies]
+        answers = await admit_each(self.writer, candidates)
         now = self._now()
         good: list[tuple[Seen, dict[str, Any]]] = []
         for (each, _), answer in zip(bodies, answers, strict=True):
             try:
                 if isinstance(answer, Refusal):
                     raise answer
-                _check_name(each.path, answer, each.path.stem)
+                _check_name(Path(each.path), answer, each.name)
                 good.append((each, self._owned(answer)))
             except Refusal as refusal:
                 found.append(Read(each, None, refusal))
@@ -213,7 +218,7 @@ class RoutineKeeper:
             kept = []
             for each, document in good:
                 try:
-                    one = await keep_routine(db, document, source=str(each.path), replace=True, now=now)
+                    one = await keep_routine(db, document, source=each.path, replace=True, now=now)
                     kept.append(Read(each, one))
                 except Refused as refusal:
                     kept.append(Read(each, None, refusal))

@@ -51,12 +51,12 @@ async def set_stage(
 
 
 async def _open_host(order: Order, workspace: Workspace) -> tuple[ToolHost, bool]:
-    log = Path(order.run_dir) / "tool_host.log"
+    log, limits = Path(order.run_dir) / "tool_host.log", order.limits
     refused = ""
     if order.sandbox != "none":
+        envelope = _envelope(order, workspace, sandboxed=True)
         try:
-            host = await ToolHost.start(_envelope(order, workspace, sandboxed=True), sandboxed=True, log_path=log)
-            return host, True
+            return await ToolHost.start(envelope, sandboxed=True, log_path=log, limits=limits), True
         except SandboxUnusable as error:
             refused = str(error)
         foreign = _needs_a_sandbox(order)
@@ -65,11 +65,11 @@ async def _open_host(order: Order, workspace: Workspace) -> tuple[ToolHost, bool
                 f"No sandbox can be used here ({refused}) and {foreign} may not run without one.",
                 hint="install bubblewrap, or say `sandbox: none` in the routine if you trust all it runs",
             )
+    envelope = _envelope(order, workspace, sandboxed=False)
     try:
-        host = await ToolHost.start(_envelope(order, workspace, sandboxed=False), sandboxed=False, log_path=log)
+        return await ToolHost.start(envelope, sandboxed=False, log_path=log, limits=limits), False
     except SandboxUnusable as error:
         raise BlockFailed(f"The tool host cannot be started: {error}.", hint="see tool_host.log") from error
-    return host, False
 
 
 def _needs_a_sandbox(order: Order) -> str | None:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from minion.sandbox.bubblewrap import Envelope, command
+from minion.sandbox.rlimits import rlimits
+from server.contract.quota import Limits
 
 TOOL_HOST = Path(__file__).with_name("tool_host.py")
 PROTOCOL = 1
@@ -109,16 +111,21 @@ class ToolHost:
 
     @classmethod
     async def start(
-        cls, envelope: Envelope, *, sandboxed: bool, log_path: Path, start_timeout_s: float = 10.0
-    ) -> ToolHost:
+        cls, envelope: Envelope, *, sandboxed: bool, log_path: Path, start_timeout_s: float = 10.0,
+        limits: Limits | None = None,
+    ) -> ToolHost:  # fmt: skip
         """Start a host in `envelope`, or without a sandbox with only its `env` (and the machine's own paths).
 
+        `limits`: what the kernel is to hold it, and all that it starts, to.
         Call it from the main thread: the host dies with the thread that started it. Its stderr goes to
         `log_path` (made 0600). Raises `SandboxUnusable` when bubblewrap is missing or fails, when the
         envelope asks for too much, or when no host says that it is ready within `start_timeout_s`; `OSError`
         when the log cannot be opened.
         """
         argv = _sandboxed_argv(envelope) if sandboxed else _plain_argv()
+        if limits is not None:
+            bounds = rlimits(limits, sandboxed=sandboxed)
+            argv += ["--limits", ",".join(f"{number}={most}" for number, most in bounds.items())]
         log, said_before = _open_log(log_path)
         try:
             process = await asyncio.create_subprocess_exec(

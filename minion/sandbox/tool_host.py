@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -24,7 +25,6 @@ BACKLOG = 1024 * 1024  # bytes waiting for a slow client before the output of ch
 PIPE_MOST = 1024 * 1024  # bytes, the most a pipe can hold for an ordinary user (pipe-max-size)
 TERM_TO_KILL_S, KILL_TO_GIVING_UP_S, DRAIN_S, END_S = 0.5, 2.0, 0.2, 3.0
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 RUNNING = NO_PIPE = -1
 KEYCTL, JOIN_SESSION_KEYRING = {"x86_64": 250, "aarch64": 219, "riscv64": 219}, 1  # libc has no wrapper
@@ -288,8 +288,7 @@ def checked(request: dict[str, Any]) -> dict[str, Any]:
         "cwd": encoded(request.get("cwd"), "cwd"),
         "env": {encoded(name, "env"): encoded(value, "env") for name, value in env.items()},
         "stdin": encoded(request.get("stdin") or "", "stdin"),
-        "timeout_s": timeout_s,
-        "max_bytes": most,
+        "timeout_s": timeout_s, "max_bytes": most,
     }
 
 
@@ -350,18 +349,17 @@ def descendants(root: int) -> list[int]:
             children.setdefault(int(parent), []).append(pid)
     found, below = [], [root]
     while below:
-        step = children.pop(below.pop(), [])
+        below += (step := children.pop(below.pop(), []))
         found += step
-        below += step
     return found
 
 
 def bind_to_parent(parent: int | None) -> bool:
     """On Linux: end with the parent, adopt orphans, be closed to the children; False when it is gone.
 
-    As process 1 of a pid namespace the parent's end kills outright. Elsewhere it asks (SIGTERM), because a
-    killed host could no longer kill what it started. Not dumpable: a child of the same user can then neither
-    trace the host nor open its pipes through /proc. Namespaces do not hide the session keyring: a new one.
+    As process 1 of a pid namespace the parent's end kills outright. Elsewhere it asks (SIGTERM): a killed host
+    kills nothing any more. Not dumpable: a child of the same user can then neither trace the host nor open its
+    pipes through /proc. Namespaces do not hide the session keyring: a new one.
     """
     if sys.platform == "linux":
         import ctypes
@@ -376,7 +374,10 @@ def bind_to_parent(parent: int | None) -> bool:
 
 
 def main() -> None:
-    """Serve until the end. `--parent PID`: the client, in case it died before the binding."""
+    """Serve until the end. `--parent PID`: the client, in case it died before the binding; `--limits N=MOST,…`."""
+    said = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+    for number, most in [map(int, pair.split("=")) for pair in said.get("--limits", "").split(",") if pair]:
+        resource.setrlimit(number, (most, most))
     wake = os.pipe()
     for fd in (*wake, 1):
         os.set_blocking(fd, False)
@@ -387,9 +388,8 @@ def main() -> None:
     handler = signal.SIG_DFL if os.getpid() == 1 else lambda _number, _frame: setattr(host, "open", False)
     for number in ENDING:
         signal.signal(number, handler)
-    parent = int(sys.argv[sys.argv.index("--parent") + 1]) if "--parent" in sys.argv else None
     try:
-        if bind_to_parent(parent):
+        if bind_to_parent(int(said["--parent"]) if "--parent" in said else None):
             host.serve()
     finally:
         host.end()

@@ -6,30 +6,36 @@ One webhook is known to a set-up. Its name in `secrets.json` says what it is for
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from zoneinfo import available_timezones
 
+from minion.asking import ask, beside
 from minion.clock import Clock
-from minion.config import Config, Home, held, is_zone, load_config, machine_zone, save_config, unwritable_home
+from minion.config import Config, Home, is_zone, load_config, machine_zone, save_config, unwritable_home
 from minion.engines.registry import AVAILABLE, ENGINES
 from minion.repositories import top_level
 from minion.secrets_file import forget_secret, keep_secret, read_secrets
-from minion.setup.first_routine import machine_name, put_first_routine, untouched_repositories
+from minion.setup.first_routine import (
+    first_body,
+    first_file,
+    machine_name,
+    put_first_routine,
+    untouched_repositories,
+)
 from server.contract.refusals import BadUse, NotFound, Refused
-
-if TYPE_CHECKING:
-    from minion.app import Minion
 
 # Where a run looks for the webhook of the target `slack`, first the one that this program writes.
 SLACK_SECRETS: Final = ("slack_webhook", "slack")
 # A webhook that reports do not go to: alerts only, or one whose test message did not arrive.
 SPARE_SECRET: Final = "spare_slack_webhook"  # noqa: S105 - a name
+_COMMAND: Final = "minion setup"
 FIELDS: Final = ("name", "timezone", "repositories", "reports", "engine", "alerts")
 
 
@@ -87,7 +93,7 @@ def standing(home: Home, folder: Path) -> Standing:
         answers = Answers(machine_name(), machine_zone(), repositories, reports, AVAILABLE[0], (), webhook)
         return Standing(None, answers, "missing", secret)
     config = load_config(home)
-    with held(home, "minion setup"):  # asked now: nobody should answer six questions for nothing
+    with beside(home, _COMMAND):  # asked now: nobody should answer six questions for nothing
         pass
     listed = config.repositories or untouched_repositories(home, config) or ()
     answers = Answers(config.name, config.timezone, listed, reports, config.engine, config.notify, webhook)
@@ -151,22 +157,31 @@ def checked_engine(name: str) -> str:
 def keep(
     home: Home, before: Standing, wanted: Answers, *, clock: Clock, alert: Callable[[str], None]
 ) -> tuple[str, ...]:
-    """Write what was answered differently, under the home's lock; the names of the `FIELDS` that changed.
+    """Write what was answered differently; the names of the `FIELDS` that changed.
 
     In this order: the home, the routine (which alone can still be refused), a webhook, `minion.json`, and at
     last the names a webhook no longer has. Cut off in between, the home works and setting it up again mends it.
+    A daemon that is up keeps the routine itself, and reads the rest again at the end.
     """
-    import asyncio
-
     changed = tuple(name for name in FIELDS if _differs(before, wanted, name))
     if before.routine == "missing":
         changed += ("routine",)
     if changed or _moved(before.answers, wanted):
-        asyncio.run(_keep(home, before, _with_secret(before, wanted), clock, alert))
+        wanted = _with_secret(before, wanted)
+        if before.config is None:
+            import asyncio
+
+            asyncio.run(_begin(home, before, wanted, clock, alert))
+        else:
+            _keep_routine(home, before, wanted, alert)
+            with beside(home, _COMMAND) as daemon:
+                _keep_files(home, before, wanted)
+                if daemon is not None:
+                    daemon.ask("reload", {})
     return changed
 
 
-async def _keep(
+async def _begin(
     home: Home, before: Standing, wanted: Answers, clock: Clock, alert: Callable[[str], None]
 ) -> None:
     from minion.app import initialise, opened
@@ -174,20 +189,24 @@ async def _keep(
     def begin() -> Config:
         return initialise(home, name=wanted.name, timezone=wanted.timezone)
 
-    fresh = begin if before.config is None else None
-    async with opened(home, "minion setup", clock=clock, alert=alert, begin=fresh) as minion:
-        await _keep_routine(minion, before, wanted)
-        moved = _moved(before.answers, wanted)
-        if moved and wanted.webhook is not None:
-            keep_secret(home.secrets_file, _place(wanted), wanted.webhook)
-        # Read again under the lock: what somebody wrote since the first question stays.
-        config = load_config(home)
-        kept = replace(config, **_changes(before, wanted))
-        if kept != config:
-            save_config(home, kept)
-        if moved:
-            for name in sorted({*SLACK_SECRETS, SPARE_SECRET} - {_place(wanted)}):
-                forget_secret(home.secrets_file, name)
+    async with opened(home, _COMMAND, clock=clock, alert=alert, begin=begin) as minion:
+        await put_first_routine(minion, wanted.repositories)
+        _keep_files(home, before, wanted)
+
+
+def _keep_files(home: Home, before: Standing, wanted: Answers) -> None:
+    """Write the secrets and `minion.json`, as far as they change."""
+    moved = _moved(before.answers, wanted)
+    if moved and wanted.webhook is not None:
+        keep_secret(home.secrets_file, _place(wanted), wanted.webhook)
+    # Read again: what somebody wrote since the first question stays.
+    config = load_config(home)
+    kept = replace(config, **_changes(before, wanted))
+    if kept != config:
+        save_config(home, kept)
+    if moved:
+        for name in sorted({*SLACK_SECRETS, SPARE_SECRET} - {_place(wanted)}):
+            forget_secret(home.secrets_file, name)
 
 
 def _changes(before: Standing, wanted: Answers) -> dict[str, Any]:
@@ -196,14 +215,20 @@ def _changes(before: Standing, wanted: Answers) -> dict[str, Any]:
     return {key: getattr(wanted, name) for name, key in names.items() if _differs(before, wanted, name)}
 
 
-async def _keep_routine(minion: Minion, before: Standing, wanted: Answers) -> None:
+def _keep_routine(home: Home, before: Standing, wanted: Answers, alert: Callable[[str], None]) -> None:
+    """Have the home's owner keep the first routine: a missing one, or ours still on other repositories."""
+    config, file = load_config(home), first_file(home)
+    said = {"body": _sent(first_body(config, wanted.repositories)), "folder": str(home.root)}
     if before.routine == "missing":
-        await put_first_routine(minion, wanted.repositories)
-        return
-    # Looked at again under the lock: a routine that somebody made theirs stays as it is.
-    untouched = untouched_repositories(minion.home, minion.config) is not None
-    if untouched and _differs(before, wanted, "repositories"):
-        await put_first_routine(minion, wanted.repositories, replace=True)
+        ask(home, "routine.add", {**said, "source": str(file)}, command=_COMMAND, alert=alert)
+    # Looked at again: a routine that somebody made theirs stays as it is.
+    elif untouched_repositories(home, config) is not None and _differs(before, wanted, "repositories"):
+        said |= {"name": file.stem, "draft": str(file), "begun": _sent(file.read_bytes())}
+        ask(home, "routine.edit", said, command=_COMMAND, alert=alert)
+
+
+def _sent(body: bytes) -> str:
+    return base64.b64encode(body).decode()
 
 
 def _differs(before: Standing, wanted: Answers, name: str) -> bool:

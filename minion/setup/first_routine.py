@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.config import Config, Home
+from minion.daemon_client import daemon_is_up
 from server.contract.refusals import BadUse
 
 if TYPE_CHECKING:  # what only reads these rules needs no event loop
@@ -55,13 +56,14 @@ def is_paused(home: Home) -> bool:
 
 
 def next_commands(home: Home, program: str) -> list[str]:
-    """What to type next with the first routine: a run that can succeed, and what starts its schedule."""
+    """What to type next with the first routine: a run that can succeed, what starts its schedule, the daemon."""
     name, said = FIRST_ROUTINE["name"], _said_by(first_file(home))
     if not has_first_routine(home):
         return []
     # Its skills look into a repository; `run` takes one for this time only.
     lent = " --repo PATH" if said.get("repositories") == [] else ""
-    return [f"{program} run {name}{lent}", *([f"{program} schedule resume {name}"] if is_paused(home) else [])]
+    resumed = [f"{program} schedule resume {name}"] if is_paused(home) else []
+    return [f"{program} run {name}{lent}", *resumed, *([] if daemon_is_up(home) else [f"{program} up"])]
 
 
 def _said_by(file: Path) -> Mapping[str, Any]:
@@ -89,10 +91,10 @@ def untouched_repositories(home: Home, config: Config) -> tuple[str, ...] | None
     return tuple(listed) if ours and said == first_routine(config.minion_id) else None
 
 
-async def put_first_routine(minion: Minion, repositories: Sequence[str] | None, *, replace: bool = False) -> None:
-    """Put the first routine into the home. Raises a `Refusal` with nothing written."""
+async def put_first_routine(minion: Minion, repositories: Sequence[str] | None) -> None:
+    """Put the first routine into a fresh home. Raises a `Refusal` with nothing written."""
     body = first_body(minion.config, repositories)
-    await minion.routines.add(first_file(minion.home), body, replace=replace, folder=Path.cwd())
+    await minion.routines.add(first_file(minion.home), body, replace=False, folder=Path.cwd())
 
 
 def first_body(config: Config, repositories: Sequence[str] | None) -> bytes:

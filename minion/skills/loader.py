@@ -107,6 +107,14 @@ def load_skill(home: Home, name: str) -> SkillFolder:
     return SkillFolder(name, path, bundled, _read(path))
 
 
+def digest_at(path: Path) -> str | None:
+    """The digest of the skill in a folder as it is now; None when it cannot be read."""
+    try:
+        return digest_tree(_read(path))
+    except Refused:
+        return None
+
+
 def check_requires(home: Home, admitted: Iterable[Mapping[str, Any]]) -> None:
     """Refuse admitted skills that require a skill which is not installed (peers' defect 12).
 

@@ -33,6 +33,7 @@ _FILES: Final = """
 CREATE TABLE routine_files (
     name TEXT PRIMARY KEY, file TEXT NOT NULL, signature TEXT NOT NULL, problem TEXT
 ) STRICT;
+CREATE INDEX routine_files_bad ON routine_files (name) WHERE problem IS NOT NULL;
 """
 # Locks: what a `lock: strict` routine was last allowed to run with. Decisions: what waits for a person.
 _DECISIONS: Final = """
@@ -46,18 +47,25 @@ CREATE TABLE decisions (
 ) STRICT;
 CREATE INDEX decisions_open ON decisions (answer) WHERE answer IS NULL;
 """
-# Alerts: open until what they tell of is over; `told` says to whom each notice went, and when.
+# Alerts: open until what they tell of is over; `ref` is the run or decision it is about, `tally` how many slots or
+# runs. Notices: an alert, or its end, that is to reach somebody one way; a `next_try_at` until it is sent or given
+# up. Watches: what was counted of each routine's runs, and whether it paused itself.
 _ALERTS: Final = """
 CREATE TABLE alerts (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, routine_id TEXT NOT NULL, routine TEXT NOT NULL,
-    kind TEXT NOT NULL, text TEXT NOT NULL, run_id TEXT, opened_at TEXT NOT NULL, closed_at TEXT, closing TEXT
+    position INTEGER PRIMARY KEY AUTOINCREMENT, routine TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
+    ref TEXT, tally INTEGER NOT NULL, opened_at TEXT NOT NULL, closed_at TEXT, closing TEXT
 ) STRICT;
-CREATE UNIQUE INDEX alerts_open ON alerts (routine_id, kind) WHERE closed_at IS NULL;
+CREATE UNIQUE INDEX alerts_open ON alerts (routine, kind) WHERE closed_at IS NULL;
 CREATE TABLE notices (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, alert INTEGER, routine_id TEXT NOT NULL, way TEXT NOT NULL,
-    text TEXT NOT NULL, made_at TEXT NOT NULL, tries INTEGER NOT NULL, next_try_at TEXT, sent_at TEXT, problem TEXT
+    position INTEGER PRIMARY KEY AUTOINCREMENT, alert INTEGER NOT NULL, over INTEGER NOT NULL, way TEXT NOT NULL,
+    made_at TEXT NOT NULL, tries INTEGER NOT NULL, next_try_at TEXT, sent_at TEXT, problem TEXT
 ) STRICT;
-CREATE INDEX notices_unsent ON notices (next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX notices_of_alert ON notices (alert);
+CREATE INDEX notices_waiting ON notices (next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX notices_sent ON notices (way, sent_at) WHERE sent_at IS NOT NULL;
+CREATE TABLE watches (
+    routine TEXT PRIMARY KEY, failures INTEGER NOT NULL, newest TEXT, paused TEXT NOT NULL, costs TEXT NOT NULL
+) STRICT;
 """
 
 STEPS: Final[dict[int, str]] = {2: _SLOTS + _FILES + _DECISIONS + _ALERTS}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from minion.store.run_log import append_event, append_home, chain_heads, insert_step, move
 from server.contract.digest import canonical_json, digest_of
-from server.contract.run import RunState, Truths, delivery_of, has_ended, verdict_of
+from server.contract.run import RunState, Truths, Verdict, delivery_of, has_ended, verdict_of
 from server.contract.topology import CanonicalBlock, TakenStep, compare, fingerprint, topology
 
 if TYPE_CHECKING:
@@ -47,15 +47,28 @@ async def end_run(
             *(await _delivery_target(db, run_id), run_id),
         ),
     )
-    if truths.delivery in ("delivered", "accepted"):
-        await db.execute(
-            # A run that began earlier and ended later tells nothing new: the instant only ever advances.
-            "UPDATE routines SET last_delivered_at = max(coalesce(last_delivered_at, ''), ?) WHERE id = ?",
-            (run["started_at"], run["routine_id"]),
-        )
+    await _remember_delivery(db, run, truths)
     sealed = {"state": end, "outcome": outcome, "verdict": verdict_of(truths), **await chain_heads(db, run_id)}
     await append_home(db, "run", run_id, sealed)
     return end
+
+
+async def restate(db: Connection, run_id: str, *, settled: str) -> Verdict:
+    """Derive an ended run's delivery and verdict anew, because an effect of it was settled; seal it again.
+
+    Readers go by the newest seal; this one names the effect, and says no other end.
+    """
+    run = await _one(db, "SELECT * FROM runs WHERE id = ?", run_id)
+    truths = await _truths(db, run, run["state"])
+    verdict = verdict_of(truths)
+    await db.execute(
+        "UPDATE runs SET delivery = ?, verdict = ?, delivery_target = ?, revision = revision + 1 WHERE id = ?",
+        (truths.delivery, verdict, await _delivery_target(db, run_id), run_id),
+    )
+    await _remember_delivery(db, run, truths)
+    sealed = {"state": run["state"], "outcome": run["outcome"], "verdict": verdict, "settled": settled}
+    await append_home(db, "run", run_id, sealed | await chain_heads(db, run_id))
+    return verdict
 
 
 async def last_heard(db: Connection, run_id: str) -> str | None:
@@ -91,14 +104,14 @@ async def close_what_is_open(db: Connection, run_id: str, *, now: str) -> None:
 async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
     """Remove all but the `keep` runs that ended last, each behind a tombstone; the folders that may go now.
 
-    A run that has not ended is never pruned, and does not count. Its end says how new a run is: one that took long
-    would otherwise be gone the moment it ended.
+    A run that has not ended is never pruned, and does not count; nor does one with an effect that nobody settled,
+    which is shown until somebody does. Its end says how new a run is: one that took long would otherwise be gone
+    the moment it ended.
     """
     ended = [state for state in _STATES if has_ended(state)]
     marks = ", ".join("?" * len(ended))
     # Not by the clock, which may have been set back: the home's chain has the ends in their order.
-    sealed = "(SELECT min(position) FROM home_chain WHERE ref = runs.id AND kind = 'run')"
-    query = f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY {sealed} DESC LIMIT -1 OFFSET ?"  # noqa: S608
+    query = f"SELECT * FROM runs WHERE state IN ({marks}) AND {_SETTLED} ORDER BY {_END} DESC LIMIT -1 OFFSET ?"  # noqa: S608
     folders = []
     for run in list(await db.execute_fetchall(query, (*ended, keep))):
         body = {name: run[name] for name in ("routine", "ended_at", "verdict")} | {"pruned_at": now}
@@ -112,6 +125,10 @@ async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
 
 
 _STATES: Final[tuple[RunState, ...]] = ("completed", "failed", "cancelled", "timed_out", "interrupted", "violated")
+_SETTLED: Final = "id NOT IN (SELECT run_id FROM effects WHERE state = 'unknown')"
+# A run that was resumed ended again; one whose effect was settled afterwards only got another seal.
+_END: Final = """(SELECT max(position) FROM home_chain
+    WHERE ref = runs.id AND kind = 'run' AND json_extract(body, '$.settled') IS NULL)"""
 _BEGUN: Final = "SELECT code FROM block_runs WHERE run_id = ? AND started_at IS NOT NULL ORDER BY ordinal"
 _OPEN_STEPS: Final = """
 SELECT at, block, data FROM events WHERE run_id = ? AND type = 'step.started'
@@ -129,6 +146,15 @@ async def _truths(db: Connection, run: Mapping[str, Any], end: RunState) -> Trut
     return Truths(end, run["outcome"], delivery_of(effects), expects, unknown)
 
 
+async def _remember_delivery(db: Connection, run: Mapping[str, Any], truths: Truths) -> None:
+    if truths.delivery in ("delivered", "accepted"):
+        await db.execute(
+            # A run that began earlier and ended later tells nothing new: the instant only ever advances.
+            "UPDATE routines SET last_delivered_at = max(coalesce(last_delivered_at, ''), ?) WHERE id = ?",
+            (run["started_at"], run["routine_id"]),
+        )
+
+
 async def _file_missing_report(
     db: Connection, run: Mapping[str, Any], end: RunState, why: str | None, *, now: str
 ) -> None:
@@ -139,6 +165,7 @@ async def _file_missing_report(
     done = (await _one(db, query, run["id"]))["n"]
     words = {
         "timed_out": "Stopped at its time limit", "cancelled": "Cancelled", "interrupted": "Interrupted",
+        "failed": "Stopped",
     }.get(end, "Ended without a report")  # fmt: skip
     summary = f"{words} after {done} completed step{'' if done == 1 else 's'}{f': {why}' if why else ''}."
     report = {"outcome": "unknown", "summary": summary, "details": "", "filed_by": "supervisor"}

@@ -10,23 +10,40 @@ from typing import Any
 from server.contract.refusals import NotFound
 
 
+class EventReader:
+    """Reads the events of a run as it goes on: each once, in order, however often it is asked."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._ordinal = 0
+        self._under_way: list[str] = []
+        self.seq = 0
+
+    def more(self, db: sqlite3.Connection) -> list[dict[str, Any]]:
+        """The events since the last call, as `run_events` has them; `seq` is then the runner's newest number."""
+        query = (
+            "SELECT ordinal, seq, at, type, block, data FROM events WHERE run_id = ? AND ordinal > ?"
+            " ORDER BY ordinal"
+        )
+        found: list[dict[str, Any]] = []
+        for row in db.execute(query, (self._run_id, self._ordinal)).fetchall():
+            event = {name: row[name] for name in ("seq", "at", "type", "block")}
+            data = json.loads(row["data"])
+            if event["type"] == "step.started":
+                self._under_way.append(data["code"])
+            found.append({**event, "step": _step_of(event, data, self._under_way), "data": data})
+            if event["type"] == "step.finished" and data["code"] in self._under_way:
+                self._under_way.remove(data["code"])
+            self._ordinal, self.seq = row["ordinal"], max(self.seq, event["seq"] or 0)
+        return found
+
+
 def run_events(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
     """A run's events in order: `seq` (null for the supervisor's own), `at`, `type`, `block`, `step`, `data`.
 
     `step` is the code of the step during which the runner said it, null outside one.
     """
-    query = "SELECT seq, at, type, block, data FROM events WHERE run_id = ? ORDER BY ordinal"
-    found: list[dict[str, Any]] = []
-    under_way: list[str] = []
-    for row in db.execute(query, (run_id,)).fetchall():
-        event = {name: row[name] for name in ("seq", "at", "type", "block")}
-        data = json.loads(row["data"])
-        if event["type"] == "step.started":
-            under_way.append(data["code"])
-        found.append({**event, "step": _step_of(event, data, under_way), "data": data})
-        if event["type"] == "step.finished" and data["code"] in under_way:
-            under_way.remove(data["code"])
-    return found
+    return EventReader(run_id).more(db)
 
 
 def _step_of(event: dict[str, Any], data: dict[str, Any], under_way: list[str]) -> str | None:

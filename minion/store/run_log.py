@@ -98,6 +98,13 @@ async def take_event(db: Connection, run_id: str, event: Event) -> bool:
     return True
 
 
+async def last_taken(db: Connection, run_id: str) -> int:
+    """The number up to which a runner's events were all written down; 0 when none was, or one is missing."""
+    query = "SELECT coalesce(max(seq), 0), count(seq) FROM events WHERE run_id = ?"
+    ((last, taken),) = [tuple(row) for row in await db.execute_fetchall(query, (run_id,))]
+    return int(last) if last == taken else 0
+
+
 async def _session_opened(db: Connection, run_id: str, event: Event, data: Mapping[str, Any]) -> None:
     values = (data["session_id"], run_id, data["engine"], data["sandbox"], event.at)
     await db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", values)
@@ -105,6 +112,14 @@ async def _session_opened(db: Connection, run_id: str, event: Event, data: Mappi
 
 
 async def _block_started(db: Connection, run_id: str, event: Event, data: Mapping[str, Any]) -> None:
+    # In a run that goes on after an interruption, the block that it had come to is entered again.
+    cursor = await db.execute(
+        "UPDATE block_runs SET state = 'running', why = NULL, ended_at = NULL"
+        " WHERE run_id = ? AND code = ? AND state = 'interrupted'",
+        (run_id, event.block),
+    )
+    if cursor.rowcount == 1:
+        return
     await db.execute(
         "INSERT INTO block_runs SELECT ?, count(*) + 1, ?, ?, ?, 'running', NULL, ?, NULL"
         " FROM block_runs WHERE run_id = ?",

@@ -40,6 +40,11 @@ class Limits:
         return cls(**known)
 
     @property
+    def tasks(self) -> int:
+        """How many tasks the kernel is to allow where it can: threads count there, which `processes` do not."""
+        return 4 * self.processes + 64
+
+    @property
     def report_reserve_s(self) -> float:
         """Seconds of the wall clock kept back for the execution report."""
         return min(REPORT_LONGEST_S, self.wall_clock_s * REPORT_SHARE)

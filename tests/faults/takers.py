@@ -32,6 +32,7 @@ RATE: Final = 64 * MIB
 # The bar is the cap and 5 s. On a machine that others use too, a trial fails only when it is far beyond that.
 LATE_S: Final = 20.0
 GONE_S: Final = 15.0
+_BEAT_S: Final = 0.01
 
 _BOMB: Final = """
 import time
@@ -157,14 +158,15 @@ class Figures:
     late_s: list[float] = field(default_factory=list)
     deaf_s: list[float] = field(default_factory=list)
     over_bytes: list[int] = field(default_factory=list)
-    orphans: int = 0
+    orphans: list[str] = field(default_factory=list)
 
     def told(self) -> str:
         """The figures as one line; a lateness counts from the cap of time, or from the run's start for others."""
         late, over = sorted(self.late_s), max(self.over_bytes, default=0) / MIB
         return (
             f"late p50 {late[len(late) // 2]:.2f} s, most {late[-1]:.2f} s; the owner was deaf at most "
-            f"{max(self.deaf_s):.2f} s; at most {over:.1f} MiB beyond the cap on the disk; {self.orphans} orphans"
+            f"{max(self.deaf_s):.2f} s; at most {over:.1f} MiB beyond the cap on the disk; "
+            f"orphans: {self.orphans or 'none'}"
         )
 
 
@@ -187,12 +189,12 @@ def home_to_take_from(folder: Path) -> Home:
 async def take(minion: Minion, kind: str, sandbox: str, figures: Figures) -> tuple[str, list[str]]:
     """One trial under an owner: how the run ended, and what is wrong with that."""
     home, taker = minion.home, TAKERS[kind]
-    listening = asyncio.ensure_future(_listen(figures))
+    pulse = Pulse(figures.deaf_s)
     started = time.monotonic()
     try:
         run_id = await run_once(minion, f"{kind.replace(' ', '-')}-{sandbox}")
     finally:
-        listening.cancel()
+        pulse.stop()
     late = time.monotonic() - started - (WALL_S if taker.state == "timed_out" else 0.0)
     figures.late_s.append(late)
     run = run_of(home, run_id)
@@ -219,7 +221,7 @@ def _audit(home: Home, run: dict[str, Any], taker: Taker, figures: Figures) -> l
     if not run["summary"] or not run["ended_at"]:
         wrong.append("no report was filed, or no end")
     left = processes_of(home)
-    figures.orphans += len(left)
+    figures.orphans += [f"{run['routine']}: {words}" for _, words in left]
     if left and not wait_until(lambda: not processes_of(home), GONE_S):
         wrong.append(f"left alive: {processes_of(home)}")
     files = [path.lstat() for path in Path(run["folder"]).rglob("*")]
@@ -232,12 +234,22 @@ def _audit(home: Home, run: dict[str, Any], taker: Taker, figures: Figures) -> l
     return wrong
 
 
-async def _listen(figures: Figures) -> None:
-    """Notice for how long the owner does nothing else: nobody who asks is answered meanwhile."""
-    while True:
-        before = time.monotonic()
-        await asyncio.sleep(0.01)
-        figures.deaf_s.append(time.monotonic() - before - 0.01)
+class Pulse:
+    """Beats in the owner's own loop: how late a beat comes is for how long nobody who asked was answered."""
+
+    def __init__(self, late_s: list[float]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._late_s = late_s
+        self._next = self._loop.call_later(_BEAT_S, self._beat, self._loop.time() + _BEAT_S)
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._next.cancel()
+
+    def _beat(self, due: float) -> None:
+        now = self._loop.time()
+        self._late_s.append(now - due)
+        self._next = self._loop.call_later(_BEAT_S, self._beat, now + _BEAT_S)
 
 
 def count(trials: Trials, kind: str, sandbox: str, number: int, came: tuple[str, list[str]]) -> None:

@@ -40,6 +40,9 @@ _MINION_ROOMS = (
     "minion.socket_place",
     "minion.daemon_client",
     "minion.asking",
+    "minion.release",
+    "minion.standing",
+    "minion.why",
 )
 _SETTING_UP = ("minion.setup.first_routine", "minion.setup.answers", "minion.setup.trials")
 _RUNNER = ("minion.runner", "minion.engines", "minion.sandbox", CONTRACT, "minion.wire", CLOCK_TYPE)
@@ -151,6 +154,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.doctor": (
         CONTRACT,
         "minion.config",
+        "minion.daemon_client",
         "minion.routines.files",
         "minion.wire",
         "minion.admission",
@@ -160,18 +164,33 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.engines",
         "minion.runner",
         "minion.store",
+        "minion.daemon.census",
+        "minion.daemon.cgroups",
         "minion.setup.installation",
         "minion.doctor",
         CLOCK_TYPE,
     ),
     "minion.app": (CONTRACT, *_MINION_ROOMS),
+    "minion.release": (),
+    "minion.standing": (CONTRACT, "minion.store", "minion.daemon.timetable"),
+    "minion.why": (
+        CONTRACT,
+        "minion.store",
+        "minion.engines.registry",
+        "minion.daemon.timetable",
+        "minion.standing",
+        "minion.why",
+    ),
     "minion.socket_place": (CONTRACT, "minion.config"),
     "minion.daemon_client": (CONTRACT, "minion.config", "minion.socket_place"),
     "minion.verbs": (CONTRACT, *_MINION_ROOMS, "minion.app"),
     # What owns a home is put together where it is asked for: by a command, or by the daemon.
     "minion.asking": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.verbs"),
-    "minion.always_on": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.verbs"),
-    "minion.setup.first_routine": (CONTRACT, "minion.config", "minion.app"),
+    "minion.always_on": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.verbs", "minion.on_watch"),
+    "minion.on_watch": (CONTRACT, *_MINION_ROOMS, "minion.app"),
+    # A child that opens the secrets; what it posts, it posts as a runner does.
+    "minion.messenger": (CONTRACT, "minion.runner.outbound", "minion.runner.webhook", "minion.secrets_file"),
+    "minion.setup.first_routine": (CONTRACT, "minion.config", "minion.daemon_client", "minion.app"),
     "minion.setup.answers": (
         CONTRACT,
         "minion.config",
@@ -180,6 +199,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.repositories",
         "minion.secrets_file",
         "minion.setup.first_routine",
+        "minion.asking",
         "minion.app",
         CLOCK_TYPE,
     ),
@@ -215,7 +235,7 @@ READS_ENVIRONMENT = frozenset(
 )
 READS_CLOCK = frozenset({"server/clock.py", "minion/clock.py"})
 CATCHES_ALL = frozenset(
-    {"minion/always_on.py", "minion/daemon/local_api.py", "minion/cli.py", "server/cli.py"}
+    {"minion/always_on.py", "minion/on_watch.py", "minion/daemon/local_api.py", "minion/cli.py", "server/cli.py"}
 )
 
 _ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv")

@@ -96,7 +96,7 @@ def test_the_sandboxed_tool_host_loads_nothing_of_the_house(tmp_path: Path) -> N
 
 LISTINGS = (
     "--help", "completion bash", "runs", "runs --json", "routine list", "routine new --list", "skill list", "cost",
-    "verify", "where",
+    "verify", "where", "alerts",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from minion.clock import utc_now
 from minion.config import Home
 from minion.daemon.roster import Roster
 from minion.daemon.timetable import Timetable
-from minion.routines.files import Seen, all_routine_files
+from minion.routines.files import Seen, look_at_files
 from tests.whole.homes import at_work, make_home, write_routine
 
 pytestmark = pytest.mark.promise("DMN-10")
@@ -34,12 +34,12 @@ class Watched:
 
     def _fresh(self) -> Roster:
         return Roster(
-            Timetable(), self.minion.writer, lambda: self.now, files=lambda: all_routine_files(self.minion.home),
+            Timetable(), self.minion.writer, lambda: self.now, look=lambda: look_at_files(self.minion.home),
             take_in=self._take_in, alert=lambda name, text: self.alerts.append((name, text)), zone="UTC",
         )  # fmt: skip
 
     async def _take_in(self, seen: list[Seen]) -> list:  # type: ignore[type-arg]
-        self.read += [each.path.stem for each in seen]
+        self.read += [each.name for each in seen]
         return await self.minion.routines.take_in(seen)
 
     async def restart(self) -> None:

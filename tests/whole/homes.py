@@ -214,7 +214,7 @@ def run_process(home: Home, *arguments: str | Path, cwd: Path | None = None) -> 
 
 
 # Verbs that start no runner.
-_AT_HAND: Final = frozenset({"routine", "skill", "runs", "show", "effects", "verify", "where"})
+_AT_HAND: Final = frozenset({"routine", "skill", "runs", "show", "effects", "verify", "where", "down"})
 
 
 def _say(home: Home, *arguments: str, cwd: Path) -> Ended:

@@ -21,11 +21,16 @@ ANSWERS: dict[str, tuple[int, bytes]] = {
 
 
 class Webhook:
-    """The server's address, and the (path, JSON body) of every request it was sent."""
+    """The server's address, the (path, JSON body) of every request it was sent, and the path of every GET.
+
+    While it is `down` it answers nothing but 503.
+    """
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self.port = server.server_address[1]
         self.requests: list[tuple[str, Any]] = []
+        self.got: list[str] = []
+        self.down = False
 
     def url(self, path: str) -> str:
         """The address that is answered as `path` says; what follows a `?` is kept."""
@@ -34,7 +39,6 @@ class Webhook:
     def texts(self, path: str) -> list[str]:
         """The message texts that came to a path."""
         return [body["text"] for asked, body in self.requests if asked.split("?")[0] == path]
-
 
 @contextmanager
 def webhook() -> Iterator[Webhook]:
@@ -52,12 +56,20 @@ def webhook() -> Iterator[Webhook]:
             status, answer = ANSWERS.get(path, (404, f"{json.loads(body)['text']} {self.path}".encode()))
             if path == "/moved":
                 status = 302
+            if hook.down:
+                status, answer = 503, b"down"
             self.send_response(status)
             if path == "/moved":
                 self.send_header("Location", hook.url("/ok"))
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
+
+        def do_GET(self) -> None:
+            hook.got.append(self.path)
+            self.send_response(503 if hook.down else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing on stderr."""

@@ -1,0 +1,163 @@
+"""How an interrupted run is taken up again in the store: whether it may be, and what it then still has to do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from minion.store.run_log import move
+from minion.store.standing import halt_of
+from server.contract.digest import instant, parse_instant
+
+if TYPE_CHECKING:
+    from aiosqlite import Connection
+
+# Longer ago, or more often, and a person should look first.
+WITHIN: Final = timedelta(hours=24)
+MOST_RESUMES: Final = 3
+_NOT: Final = "; not resumed: "
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A run that was interrupted and whose routine allows that it goes on."""
+
+    run_id: str
+    routine_id: str
+    routine: str
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """A run that is `running` again: its effects' states by id, and how often it was resumed by now.
+
+    Effects that are `staged` are to be performed: they were not begun, or are known not to have arrived.
+    """
+
+    effects: dict[str, str]
+    resumes: int
+
+
+async def interrupted_runs(db: Connection, *, now: datetime) -> list[Interrupted]:
+    """The runs that may go on by their routine, their age and how often they did; oldest first."""
+    query = (
+        "SELECT runs.* FROM runs JOIN routines ON routines.id = runs.routine_id"
+        " WHERE runs.state = 'interrupted' AND runs.ended_at > ? AND routines.removed_at IS NULL"
+        " AND json_extract(routines.document, '$.resume') ORDER BY runs.ordinal"
+    )
+    found = []
+    for row in await db.execute_fetchall(query, (instant(now - WITHIN),)):
+        if await why_not_resumed(db, row["id"], now=now) is None:
+            found.append(Interrupted(row["id"], row["routine_id"], row["routine"], row["folder"]))
+    return found
+
+
+async def why_not_resumed(db: Connection, run_id: str, *, now: datetime) -> str | None:
+    """Why a run may not go on; None when it may. Its folder is not looked at."""
+    rows = list(await db.execute_fetchall("SELECT * FROM runs WHERE id = ?", (run_id,)))
+    if not rows or rows[0]["state"] != "interrupted":
+        return "it is not interrupted"
+    run = rows[0]
+    query = "SELECT document FROM routines WHERE id = ? AND removed_at IS NULL"
+    kept = list(await db.execute_fetchall(query, (run["routine_id"],)))
+    routine: dict[str, Any] = json.loads(kept[0]["document"]) if kept else {}
+    halted = await halt_of(db)
+    words = (
+        (not routine.get("resume"), "its routine does not allow it"),
+        (routine.get("paused"), "its routine is paused"),
+        (halted is not None, "the minion is halted"),
+        (parse_instant(run["ended_at"]) <= now - WITHIN, "it was interrupted over 24 hours ago"),
+        (await _resumes(db, run_id) >= MOST_RESUMES, f"it was resumed {MOST_RESUMES} times"),
+        (await _was_being_stopped(db, run_id), "it was being stopped when it was interrupted"),
+    )
+    return next((why for holds, why in words if holds), None)
+
+
+async def events_taken(db: Connection, run_id: str) -> int:
+    """How many events of its runner a run has in the store."""
+    query = "SELECT count(seq) AS taken FROM events WHERE run_id = ?"
+    (row,) = await db.execute_fetchall(query, (run_id,))
+    return int(row["taken"])
+
+
+async def reopen(db: Connection, run_id: str, *, now: datetime) -> Reopened | str:
+    """Take a run from `interrupted` to `running`; why not, when it may not (any more).
+
+    What the interruption had derived is taken back, but for the report if a session made it; what is still to be
+    done follows from the log.
+    """
+    why = await why_not_resumed(db, run_id, now=now)
+    if why is not None:
+        return why
+    effects = await _effects_now(db, run_id)
+    query = "SELECT 1 FROM events WHERE run_id = ? AND type = 'report' AND seq IS NOT NULL"
+    reported = bool(list(await db.execute_fetchall(query, (run_id,))))
+    unsaid = "" if reported else ", summary = NULL, details = NULL, outcome = 'unknown'"
+    await db.execute(
+        "UPDATE runs SET delivery = 'none', verdict = 'running', topology = '[]', fingerprint = NULL,"  # noqa: S608
+        f" conformance = NULL, first_difference = NULL, why = NULL, hint = NULL, ended_at = NULL{unsaid}"
+        " WHERE id = ?",
+        (run_id,),
+    )
+    await move(db, run_id, "interrupted", "running", now=instant(now), why="resumed")
+    return Reopened(effects, await _resumes(db, run_id))
+
+
+async def note_not_resumed(db: Connection, run_id: str, why: str) -> None:
+    """Say in an interrupted run's own words why it does not go on although its routine allows it."""
+    rows = list(await db.execute_fetchall("SELECT why FROM runs WHERE id = ?", (run_id,)))
+    before = str(rows[0]["why"] or "").partition(_NOT)[0] if rows else ""
+    words = (f"{before}{_NOT}{why}".removeprefix("; "), run_id)
+    await db.execute("UPDATE runs SET why = ? WHERE id = ? AND state = 'interrupted'", words)
+
+
+async def _effects_now(db: Connection, run_id: str) -> dict[str, str]:
+    """The states of a run's effects, those staged anew that may be performed."""
+    last: dict[str, str] = {}
+    query = "SELECT type, data FROM events WHERE run_id = ? AND type LIKE 'effect.%' ORDER BY ordinal"
+    for row in await db.execute_fetchall(query, (run_id,)):
+        last[json.loads(row["data"])["id"]] = row["type"]
+    effects = {}
+    for row in await db.execute_fetchall("SELECT id, state FROM effects WHERE run_id = ?", (run_id,)):
+        begun_never = row["state"] == "withheld" and last[row["id"]] != "effect.result"
+        not_there = row["state"] == "failed" and last[row["id"]] == "effect.settled"
+        effects[row["id"]] = "staged" if begun_never or not_there else row["state"]
+    for effect_id in (key for key, state in effects.items() if state == "staged"):
+        await db.execute(
+            "UPDATE effects SET state = 'staged', detail = NULL, destination = NULL, reverse = NULL,"
+            " settled_at = NULL WHERE id = ?",
+            (effect_id,),
+        )
+    return effects
+
+
+async def spent_s(db: Connection, run_id: str) -> float:
+    """Seconds that the run's sessions took together, each from its start to when it was last heard of."""
+    spent, begun, heard = 0.0, None, None
+    query = "SELECT seq, at, type, data FROM events WHERE run_id = ? ORDER BY ordinal"
+    for row in await db.execute_fetchall(query, (run_id,)):
+        if row["seq"] is not None:
+            heard = parse_instant(row["at"])
+        elif row["type"] == "run.moved":
+            if begun is not None and heard is not None:
+                spent += max(0.0, (heard - begun).total_seconds())
+            running = json.loads(row["data"])["to"] == "running"
+            begun, heard = (parse_instant(row["at"]) if running else None), None
+    return spent
+
+
+async def _resumes(db: Connection, run_id: str) -> int:
+    query = "SELECT data FROM events WHERE run_id = ? AND type = 'run.moved'"
+    rows = await db.execute_fetchall(query, (run_id,))
+    return sum(json.loads(row["data"])["from"] == "interrupted" for row in rows)
+
+
+async def _was_being_stopped(db: Connection, run_id: str) -> bool:
+    query = (
+        "SELECT 1 FROM events WHERE run_id = ? AND type IN ('step.finished', 'block.finished')"
+        " AND json_extract(data, '$.state') = 'cancelled' LIMIT 1"
+    )
+    return bool(list(await db.execute_fetchall(query, (run_id,))))
