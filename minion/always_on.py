@@ -23,6 +23,7 @@ from minion.daemon.hub import Asker, Hub, asking
 from minion.daemon.judgement import COULD_NOT_START
 from minion.daemon.line import Line
 from minion.daemon.local_api import listening
+from minion.daemon.plan_keeper import PlanKeeper, keeping_plans
 from minion.daemon.roster import Roster
 from minion.daemon.scheduler import Arrival, Scheduler
 from minion.daemon.timetable import ON_TIME_S, Timetable
@@ -79,6 +80,7 @@ class Daemon:
             take_in=minion.routines.take_in, alert=self._alert, zone=minion.config.timezone,
         )  # fmt: skip
         self.watchdog = watchdog_of(minion, self.roster, self.scheduler, clock)
+        self._plans = PlanKeeper(timetable, minion.writer, clock, lambda: self.roster.zone, self._version)
 
     async def serve(self, place: Path) -> None:
         """Take up what is due, answer at `place`, and go on until `stop`. Raises `Refusal`."""
@@ -90,7 +92,7 @@ class Daemon:
         self.roster.since = parse_instant(await self.minion.writer.transact(lambda db: first_up(db, now=now)))
         await self._read_halt()
         entries = await self.roster.load()
-        async with watching(self.watchdog), listening(place, self._answer):
+        async with watching(self.watchdog), keeping_plans(self._plans), listening(place, self._answer):
             log.info("up: %d routines, %d of them scheduled", len(self.roster), len(self.scheduler.timetable))
             tell_service_manager("READY=1")
             await self.scheduler.resume(entries)

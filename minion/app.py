@@ -23,7 +23,8 @@ from minion.routines.process_file import PROCESS, process_file
 from minion.secrets_file import read_secrets
 from minion.skills.loader import REPORT, SkillFolder, check_codes, check_requires, load_skill, pinned_digests
 from minion.store.decisions import Decision, accept_lock, accepted_lock, ask_about_lock, changed_parts
-from minion.store.local_db import create, examine
+from minion.store.local_db import SCHEMA_VERSION, create, examine
+from minion.store.migrations import stored_version
 from minion.store.routines import KeptRoutine
 from minion.store.writer import Writer, open_writer
 from minion.wire import Order
@@ -142,6 +143,11 @@ async def opened(
         config = config or (begin() if begin is not None else load_config(home))
         if not examine(home.store, minion_id=config.minion_id, runs_dir=home.runs):
             create(home.store, config.minion_id)
+        elif stored_version(home.store) < SCHEMA_VERSION:
+            # Once in a version's life: nobody else loads what it takes.
+            from minion.setup.upgrade import bring_up_to_date
+
+            bring_up_to_date(home, config, clock(), alert)
         async with open_writer(home.store) as writer:
             supervisor = Supervisor(
                 config, writer, clock, runs_dir=home.runs, on_event=on_event, on_end=on_end,

@@ -28,6 +28,7 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Always on": {
         "up": ("minion.commands.up", "Have the minion stay up: routines run on their schedules."),
         "down": ("minion.commands.down", "Have the daemon end in good order."),
+        "service": ("minion.commands.service", "Have the system start the minion by itself, and bring it back."),
         "status": ("minion.commands.status", "Show the daemon, what runs, what is due, what went wrong."),
         "why": ("minion.commands.why", "Say why a routine did not run, or not well, and what mends it."),
         "alerts": ("minion.commands.alerts", "List what went wrong and is not over, and who was told."),
@@ -57,6 +58,7 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Housekeeping": {
         "export": ("minion.commands.export", "Write out routines or runs: YAML, Markdown, JSON lines."),
         "import": ("minion.commands.importing", "Take in routines from such files."),
+        "upgrade": ("minion.commands.upgrade", "Bring the store to this version; look first; take it back."),
         "where": ("minion.commands.where", "Say where everything lies."),
         "completion": ("minion.commands.completion", "Print the script that completes verbs and names."),
         "uninstall": ("minion.commands.uninstall", "Remove the program and the home; list what remains."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hmac
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -18,12 +19,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from minion.daemon.hub import Asker
 from minion.daemon.triggers import Trigger
 from minion.routines.files import all_routine_files
+from minion.runner.report import InvalidReport, validate
+from minion.secrets_file import read_secrets
 from minion.standing import standing
+from minion.store.claims import take_claim
 from minion.store.decisions import Answer, answer_decision
 from minion.store.local_db import read_only
 from minion.store.run_history import find_run, whole_run
 from minion.store.standing import halt_of, set_halt
 from server.contract.digest import instant, new_id
+from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, NotFound, Refused
 from server.contract.run import has_ended
 
@@ -245,6 +250,27 @@ async def _decide(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
     return {"decision": decision.id, "routine": decision.routine, "answer": answer}
 
 
+async def _report(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """Take the report of a run's own session: `run`, its `token`, and `report` {outcome, summary, details}."""
+    minion, run_id = owner.minion, params.text("run")
+    flight = minion.supervisor.flight_of(run_id)
+    token = flight.order.report_token if flight is not None else ""
+    if flight is None or not token or not hmac.compare_digest(token.encode(), params.text("token").encode()):
+        says = "The token is not that of a run that goes on."
+        raise Refused("bad_token", says, hint="use the one that the run's session was given")
+    try:
+        report = validate(params.table("report"))
+    except InvalidReport as error:
+        raise BadUse("bad_report", str(error), hint="send {outcome, summary, details}") from error
+    redact = Redactor([*read_secrets(minion.home.secrets_file).values(), token]).data
+    claim = redact({"outcome": report.outcome, "summary": report.summary, "details": report.details})
+    now = instant(minion.clock())
+    taken = await minion.writer.transact(lambda db: take_claim(db, run_id, claim, now=now))
+    if taken:
+        flight.hand_on(claim)
+    return {"run": run_id, "taken": taken}
+
+
 async def _halt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     """Start nothing until `unhalt`; what runs is cancelled, unless `let_finish`. `why` is shown to people."""
     minion, why = owner.minion, params.maybe("why") or "a person said so"
@@ -314,7 +340,7 @@ async def _stop(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG
 VERBS: Final[Mapping[str, Callable[[Owner, Params, Asker], Awaitable[Any]]]] = {
     "routine.add": _add, "routine.edit": _edit, "routine.change": _change, "routine.import": _import,
     "routine.remove": _remove, "pause": _pause, "resume": _resume,
-    "run": _run, "cancel": _cancel, "tail": _tail, "subscribe": _subscribe,
+    "run": _run, "cancel": _cancel, "report": _report, "tail": _tail, "subscribe": _subscribe,
     "decide": _decide, "status": _status, "live": _live, "reload": _reload,
     "halt": _halt, "unhalt": _unhalt, "stop": _stop,
 }  # fmt: skip

@@ -30,7 +30,7 @@ EVENT_TYPES: Final = frozenset(
 )  # fmt: skip
 # The runner goes on only after the daemon has committed these.
 ACKNOWLEDGED: Final = frozenset({"effect.intent", "report", "run.finished"})
-ANSWER_TYPES: Final = frozenset({"ack", "cancel", "decision"})
+ANSWER_TYPES: Final = frozenset({"ack", "cancel", "decision", "report"})
 
 
 class WireError(Exception):
@@ -100,6 +100,7 @@ class Order:
     passed_env: Mapping[str, str] = field(default_factory=dict)
     parent_pid: int = 0
     resumed: Mapping[str, str] | None = None
+    report_token: str = field(default="", repr=False)
     v: int = VERSION
 
     def line(self) -> bytes:
@@ -177,7 +178,10 @@ def whole_events(body: bytes) -> tuple[list[Event], int]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the daemon says to a runner: `ack` of a `seq`, `cancel` with a `reason`, a `decision`."""
+    """What the daemon says to a runner: `ack` of a `seq`, `cancel` with a `reason`, a `decision`, a `report`.
+
+    A report's `answer` is the JSON of what a session outside the tool host claimed over the socket.
+    """
 
     type: str
     seq: int = 0

@@ -214,6 +214,7 @@ _WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]]] = {
         "",
     ),
     "report": lambda data: (f"report: {data['outcome']}, filed by the {data['filed_by']}", _text(data["summary"])),
+    "report.claimed": lambda data: (f"its session reported {data['outcome']}", _text(data["summary"])),
     "gap": lambda data: (f"gap: {data['requested_code']}", data["description"]),
     "usage": lambda data: (f"used {spell_ms(data.get('wall_ms', 0))}", ""),
     "log": _log,

@@ -143,8 +143,7 @@ class Watch:
         members = {*self._members()}  # before the tree: what begins meanwhile is then known for the runner's
         tree = census.tree_of(self._runner)
         theirs = {*census.below(_hosts_in(tree, self._runner), tree)}
-        trusted = {self._runner, *census.below([self._runner], tree)} - theirs
-        return (members - trusted) | theirs
+        return (members - {self._runner, *census.below([self._runner], tree)}) | theirs
 
     def _struck(self) -> Passed | None:
         struck: Struck | None = self._group.struck() if self._group is not None else None

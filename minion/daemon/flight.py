@@ -9,14 +9,15 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from minion.daemon.caps import Passed, Watch, passed_telling, told_most
 from minion.daemon.cgroups import Ground, Group
 from minion.wire import ACKNOWLEDGED, EVENT_BYTES, Answer, Event, Order, WireError
+from server.contract.digest import canonical_json
 from server.contract.run import RunState
 
 # After a cancel or timeout the runner has this long to close its session before it is killed.
@@ -52,6 +53,10 @@ class Flight:
         """Ask the runner to stop; the first reason stays."""
         self.stopped_for = self.stopped_for or reason
         self.stopping.set()
+
+    def hand_on(self, claim: Mapping[str, Any]) -> None:
+        """Tell the runner what its session reported over the socket."""
+        self._write(Answer("report", answer=canonical_json(dict(claim))).line())
 
     def overrun(self, passed: Passed) -> None:
         """Stop the run because it passed a cap, unless it is being stopped already."""

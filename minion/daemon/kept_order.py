@@ -13,8 +13,8 @@ from minion.wire import ORDER_BYTES, Order, WireError
 from server.contract.digest import canonical_json, digest_of
 
 _FILE: Final = "order.json"
-# Of the day it is used: how remotes are reached (a proxy's address may hold a password), and who started it.
-_OF_THE_DAY: Final = ("forges", "passed_env", "search_path", "parent_pid", "resumed")
+# Of the day: how remotes are reached (a proxy's address may hold a password), who started it, its token.
+_OF_THE_DAY: Final = ("forges", "passed_env", "search_path", "parent_pid", "resumed", "report_token")
 
 
 class OrderLost(Exception):

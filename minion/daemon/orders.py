@@ -83,6 +83,7 @@ def make_order(
         forges=dict(config.forges),
         passed_env=passed_environment(),
         parent_pid=os.getpid(),
+        report_token=new_token(),
     )
 
 
@@ -91,6 +92,11 @@ def lock_of(order: Order, process: Mapping[str, Any]) -> dict[str, str]:
     skills = {f"skill:{skill.name}": skill.digest for skill in (*order.skills, order.report_skill)}
     by_engine = {"engine": order.engine, "model": str(order.routine.get("model")), "tools": tools_digest()}
     return {"routine": order.routine_digest, "process": digest_of(dict(process)), **by_engine, **skills}
+
+
+def new_token() -> str:
+    """256 random bits: who holds them may make the report of one run."""
+    return os.urandom(32).hex()
 
 
 @functools.cache

@@ -130,6 +130,10 @@ class Supervisor:
             ending.add_done_callback(self._withdrawn.discard)
         return order is not None
 
+    def flight_of(self, run_id: str) -> Flight | None:
+        """The runner that performs a run; None when none does."""
+        return self._flights.get(run_id)
+
     def under_way_of(self, routine: str) -> list[str]:
         """The ids of a routine's runs that go on or wait for their place."""
         orders = [*(flight.order for flight in self._flights.values()), *self._queued.values()]

@@ -83,6 +83,10 @@ class Timetable:
         """A routine's entries; none for one that is paused, on demand or unknown."""
         return self._routines.get(routine_id, ())
 
+    def listed(self) -> list[str]:
+        """The ids of the routines that have entries."""
+        return list(self._routines)
+
     def __len__(self) -> int:
         """How many routines have entries."""
         return len(self._routines)

@@ -5,7 +5,9 @@ Version 1 stands in `local_db`. A step only adds; what an older version kept is 
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -68,7 +70,16 @@ CREATE TABLE watches (
 ) STRICT;
 """
 
-STEPS: Final[dict[int, str]] = {2: _SLOTS + _FILES + _DECISIONS + _ALERTS}
+# Plans: what each routine's schedules promised for a week, so that another version can be held against it.
+_PLANS: Final = """
+CREATE TABLE plans (
+    routine_id TEXT PRIMARY KEY, routine_digest TEXT NOT NULL, zone TEXT NOT NULL, begins_at TEXT NOT NULL,
+    ends_at TEXT NOT NULL, slots INTEGER NOT NULL, digest TEXT NOT NULL, first_slots TEXT NOT NULL,
+    version TEXT NOT NULL
+) STRICT;
+"""
+
+STEPS: Final[dict[int, str]] = {2: _SLOTS + _FILES + _DECISIONS + _ALERTS + _PLANS}
 
 
 def stored_version(path: Path) -> int:
@@ -81,7 +92,10 @@ def stored_version(path: Path) -> int:
 
 
 def back_up(path: Path, backup: Path) -> None:
-    """Write a whole, consistent copy of a store beside it. Raises `StoreFailed`; no half copy stays."""
+    """Write a whole, consistent copy of a store, on the disk when this returns; its owner may go on writing.
+
+    Raises `StoreFailed`; no half copy stays.
+    """
     draft = backup.with_name(backup.name + ".part")
     try:
         backup.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,6 +106,11 @@ def back_up(path: Path, backup: Path) -> None:
         finally:
             db.close()
         draft.chmod(0o600)
+        fd = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
         draft.rename(backup)
     except (sqlite3.Error, OSError) as error:
         draft.unlink(missing_ok=True)
@@ -99,20 +118,24 @@ def back_up(path: Path, backup: Path) -> None:
         raise StoreFailed("backup_failed", f"The store could not be backed up: {error}.", hint=hint) from error
 
 
-def migrate(path: Path, version: int) -> None:
+def migrate(path: Path, version: int, look: Callable[[sqlite3.Connection], None]) -> None:
     """Bring a store of an older version to `version` in one transaction; only its owner may.
 
-    Raises `StoreFailed`; whatever fails, the store stays as it was.
+    `look` sees the migrated store before it is committed; what it raises undoes everything. Raises `StoreFailed`;
+    whatever fails, the store stays as it was.
     """
     try:
         db = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)
         try:
+            db.row_factory = sqlite3.Row
             db.execute("PRAGMA synchronous = FULL")
             before = int(db.execute("PRAGMA user_version").fetchone()[0])
             steps = "".join(STEPS[number] for number in range(before + 1, version + 1))
-            db.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version = {version};COMMIT;")
+            db.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version = {version};")
+            look(db)
+            db.execute("COMMIT")
         finally:
-            db.close()
+            db.close()  # which undoes what was not committed
     except sqlite3.Error as error:
         hint = "check the disk's free space and rights; the store is as it was"
         raise StoreFailed("migration_failed", f"The store could not be upgraded: {error}.", hint=hint) from error

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from minion.store.claims import claim_of
 from minion.store.run_log import append_event, append_home, chain_heads, insert_step, move
 from server.contract.digest import canonical_json, digest_of
 from server.contract.run import RunState, Truths, Verdict, delivery_of, has_ended, verdict_of
@@ -169,8 +170,14 @@ async def _file_missing_report(
     }.get(end, "Ended without a report")  # fmt: skip
     summary = f"{words} after {done} completed step{'' if done == 1 else 's'}{f': {why}' if why else ''}."
     report = {"outcome": "unknown", "summary": summary, "details": "", "filed_by": "supervisor"}
+    claimed = await claim_of(db, run["id"])
+    if claimed is not None:  # its session had reported, and its runner did not come to file it
+        report = {**claimed, "filed_by": "supervisor"}
     await append_event(db, run["id"], "report", report, at=now)
-    await db.execute("UPDATE runs SET outcome = 'unknown', summary = ? WHERE id = ?", (summary, run["id"]))
+    await db.execute(
+        "UPDATE runs SET outcome = ?, summary = ?, details = ? WHERE id = ?",
+        (report["outcome"], report["summary"], report["details"], run["id"]),
+    )
 
 
 async def _delivery_target(db: Connection, run_id: str) -> str | None:

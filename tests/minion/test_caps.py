@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ while True:
     seq += 1
     event = {"v": 1, "seq": seq, "at": "", "type": "log", "block": None, "data": {"text": "x" * 100_000}}
     sys.stdout.write(json.dumps(event) + "\\n")
+"""
+
+# Says at once that its run failed.
+FAILED = """
+import json
+data = {"state": "failed", "why": "its skill did", "hint": None}
+print(json.dumps({"v": 1, "seq": 1, "at": "", "type": "run.finished", "block": None, "data": data}))
 """
 
 
@@ -95,22 +103,17 @@ def test_a_cap_is_said_with_the_setting_that_raises_it() -> None:
     assert passed_telling(Limits(), "events").why == "it passed its cap of 64 MiB of events"
 
 
-@pytest.mark.promise("CAP-1")
-def test_a_runner_that_says_more_than_its_cap_is_ended_and_hardly_more_is_written_down(tmp_path: Path) -> None:
-    taken: list[int] = []
-
-    async def take(event: Event) -> None:
-        taken.append(len(event.line()))
+def flown(folder: Path, script: str, limits: Limits, take: Callable[[Event], Awaitable[None]]) -> Flight:
+    """A flight whose runner is a script, attended to its end."""
 
     async def story() -> Flight:
-        order = trial_order(tmp_path / "run", engine="script", now="2026-11-22T09:00:00.000Z")
-        order = replace(order, limits=Limits(disk_bytes=2 * MIB))
+        order = replace(trial_order(folder, engine="script", now="2026-11-22T09:00:00.000Z"), limits=limits)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-c", SPEWER), stdin=asyncio.subprocess.PIPE,
+            *(sys.executable, "-I", "-S", "-c", script), stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, limit=2 * EVENT_BYTES,
         )  # fmt: skip
         try:
-            flight = Flight(order, process, take, Watch(order.limits, tmp_path, process.pid, None))
+            flight = Flight(order, process, take, Watch(limits, folder, process.pid, None))
             await flight.attend()
             await flight.gone()
         finally:
@@ -119,11 +122,36 @@ def test_a_runner_that_says_more_than_its_cap_is_ended_and_hardly_more_is_writte
                 await process.wait()
         return flight
 
-    flight = asyncio.run(story())
+    return asyncio.run(story())
+
+
+@pytest.mark.promise("CAP-1")
+def test_a_runner_that_says_more_than_its_cap_is_ended_and_hardly_more_is_written_down(tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    async def take(event: Event) -> None:
+        taken.append(len(event.line()))
+
+    flight = flown(tmp_path / "run", SPEWER, Limits(disk_bytes=2 * MIB), take)
     assert flight.passed is not None
     assert flight.passed.why == "it passed its cap of 2 MiB of events"
     assert 2 * MIB <= sum(taken) <= 3 * MIB + EVENT_BYTES
     assert flight.process.returncode is not None
+
+
+@pytest.mark.promise("CAP-1")
+@pytest.mark.parametrize(("size", "passed"), [(2 * MIB, True), (4096, False)])
+def test_a_run_that_failed_of_a_wall_before_anybody_looked_says_which(
+    tmp_path: Path, size: int, passed: bool
+) -> None:
+    async def take(event: Event) -> None:
+        pass
+
+    large = tmp_path / "run" / "large"
+    script = f"open({str(large)!r}, 'wb').write(bytes({size}))\n{FAILED}"
+    flight = flown(tmp_path / "run", script, Limits(disk_bytes=MIB), take)
+    assert flight.end == "failed"
+    assert (flight.passed is not None) == passed
 
 
 def run_in_host(folder: Path, limits: Limits, script: str) -> Any:

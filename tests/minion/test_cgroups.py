@@ -123,7 +123,7 @@ def test_empty_groups_of_owners_who_never_came_back_are_cleared_away(tmp_path: P
     for name in ("minion-run_old", "minion-run_busy", "other"):
         os.utime(folder / name, (1000, 1000))
     ground.clear_away("minion-run_", before=2000)
-    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"minion-run_busy", "minion-run_new", "other"}
+    assert {path.name for path in folder.glob("*/")} == {"minion-run_busy", "minion-run_new", "other"}
 
 
 @pytest.mark.skipif(not HERE.hierarchies, reason="no group may be used here")
