@@ -6,6 +6,7 @@ Run as `python -I -m minion.always_on HOME`; `minion up` starts it so.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import shutil
@@ -95,6 +96,8 @@ class Daemon:
         async with watching(self.watchdog), keeping_plans(self._plans), listening(place, self._answer):
             log.info("up: %d routines, %d of them scheduled", len(self.roster), len(self.scheduler.timetable))
             tell_service_manager("READY=1")
+            for run in await self.minion.supervisor.interrupted():
+                self.line.ask(run.routine_id, functools.partial(self.minion.supervisor.resume, run))
             await self.scheduler.resume(entries)
             await self._until_stopped()
             tell_service_manager("STOPPING=1")
@@ -211,10 +214,9 @@ class Daemon:
 
     async def _until_stopped(self) -> None:
         """Run the scheduler until somebody stops the daemon; its own defect, or the store's, is raised."""
-        tasks = [
-            asyncio.ensure_future(life)
-            for life in (self.scheduler.run(), self._stop.wait(), self.minion.writer.ended())
-        ]
+        reconciling = self.minion.supervisor.reconciler.run()
+        lives = (self.scheduler.run(), self._stop.wait(), self.minion.writer.ended(), reconciling)
+        tasks = [asyncio.ensure_future(life) for life in lives]
         done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in running:
             task.cancel()

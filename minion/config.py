@@ -130,9 +130,20 @@ def home_at(said: str | None) -> Home:
     text = said or os.environ.get("MINION_HOME")
     if text:
         return Home(Path(os.path.abspath(Path(text).expanduser())))  # noqa: PTH100 - links are kept as typed
+    return default_home()
+
+
+def default_home() -> Home:
+    """The home in the platform's data folder."""
     import platformdirs
 
     return Home(Path(platformdirs.user_data_dir("minion", appauthor=False)))
+
+
+def user_config_folder() -> Path:
+    """Where this user's settings of other programs lie, those of systemd among them."""
+    said = os.environ.get("XDG_CONFIG_HOME", "")
+    return Path(said) if said.startswith("/") else Path.home() / ".config"
 
 
 def search_path() -> str:

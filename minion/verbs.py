@@ -24,13 +24,14 @@ from minion.secrets_file import read_secrets
 from minion.standing import standing
 from minion.store.claims import take_claim
 from minion.store.decisions import Answer, answer_decision
+from minion.store.effects_ledger import Settlement, settle_effect
 from minion.store.local_db import read_only
 from minion.store.run_history import find_run, whole_run
 from minion.store.standing import halt_of, set_halt
 from server.contract.digest import instant, new_id
 from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, NotFound, Refused
-from server.contract.run import has_ended
+from server.contract.run import EffectState, has_ended
 
 if TYPE_CHECKING:
     from minion.app import Minion
@@ -271,6 +272,29 @@ async def _report(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
     return {"run": run_id, "taken": taken}
 
 
+async def _settle(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """Say how an unknown effect came out: `effect`, `state` (delivered or failed), `why`, `by`."""
+    states: dict[str, EffectState] = {"delivered": "delivered", "failed": "failed"}
+    said, state = params.text("state"), states.get(params.text("state"))
+    if state is None:
+        raise BadUse("bad_settlement", f"{said[:40]!r} is no end of an effect.", hint="delivered or failed")
+    minion, now = owner.minion, instant(owner.minion.clock())
+    by = params.maybe("by") or "a person"
+    detail = f"{by} says so" + (f": {params.text('why')}" if params.maybe("why") else "")
+    redact = Redactor(read_secrets(minion.home.secrets_file).values()).text
+    settled = Settlement(state, redact(detail), by)
+    return await minion.writer.transact(lambda db: settle_effect(db, params.text("effect"), settled, now=now))
+
+
+async def _check_effects(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """Read unknown effects back now, of one `run` or of all; what came of each."""
+    minion, run_id = owner.minion, None
+    if params.maybe("run") is not None:
+        with read_only(minion.home.store) as db:
+            run_id = find_run(db, params.text("run"))
+    return [looked.as_data() for looked in await minion.supervisor.reconciler.look(run_id)]
+
+
 async def _halt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     """Start nothing until `unhalt`; what runs is cancelled, unless `let_finish`. `why` is shown to people."""
     minion, why = owner.minion, params.maybe("why") or "a person said so"
@@ -341,7 +365,8 @@ VERBS: Final[Mapping[str, Callable[[Owner, Params, Asker], Awaitable[Any]]]] = {
     "routine.add": _add, "routine.edit": _edit, "routine.change": _change, "routine.import": _import,
     "routine.remove": _remove, "pause": _pause, "resume": _resume,
     "run": _run, "cancel": _cancel, "report": _report, "tail": _tail, "subscribe": _subscribe,
-    "decide": _decide, "status": _status, "live": _live, "reload": _reload,
+    "decide": _decide, "settle": _settle, "effects.check": _check_effects,
+    "status": _status, "live": _live, "reload": _reload,
     "halt": _halt, "unhalt": _unhalt, "stop": _stop,
 }  # fmt: skip
 

@@ -5,9 +5,11 @@ Plain dataclasses, because neither side may import pydantic (DECISIONS "Protocol
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final
 
 from server.contract.digest import canonical_json
@@ -160,20 +162,19 @@ class Event:
         return cls(**data)
 
 
-def whole_events(body: bytes) -> tuple[list[Event], int]:
-    """The events in a runner's file up to the first line that was not written whole, and the bytes they take."""
-    events: list[Event] = []
-    size = 0
-    for line in body.splitlines(keepends=True):
-        try:
+def kept_events(path: Path) -> Iterator[tuple[Event, int]]:
+    """The events in a runner's file up to the first line that was not written whole, each with where it ends.
+
+    One after another: a runner may have kept more of them than a process should hold.
+    """
+    end = 0
+    with contextlib.suppress(FileNotFoundError, WireError), path.open("rb") as file:
+        for number, line in enumerate(file, 1):
             event = Event.read(line)
-        except WireError:
-            break
-        if not line.endswith(b"\n") or event.seq != len(events) + 1:
-            break
-        events.append(event)
-        size += len(line)
-    return events, size
+            if not line.endswith(b"\n") or event.seq != number:
+                return
+            end += len(line)
+            yield event, end
 
 
 @dataclass(frozen=True, slots=True)

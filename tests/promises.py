@@ -63,6 +63,8 @@ PROMISES: dict[str, str] = {
     "WAT-2": "An alert that cannot be sent is kept, retried and shown until it is.",
     "WAT-3": "A dead-man's switch is called after each run, because a dead daemon tells nobody.",
     "WAT-4": "A routine that fails too often in a row can pause itself, and says why.",
+    "EFF-1": "An effect cut off half-way is looked for before anything else, and shown until it is settled.",
+    "RES-1": "An interrupted run goes on only where its routine says so, from where it was, no effect repeated.",
     "DOC-1": "The seed's JSON routine runs as printed, with the minion's own id in place of `<uuid>`.",
     "DOC-2": "A document that says something wrong is refused, field named, with a hint; nothing is lost.",
     "DOC-3": "A schedule that is malformed or can never fire is refused when it is saved.",

@@ -264,6 +264,15 @@ def _decisions(home: Home, incomplete: str) -> Found:  # noqa: ARG001
         return [(item["id"], item["question"]) for item in list_decisions(db)]
 
 
+def _unsettled(home: Home, incomplete: str) -> Found:  # noqa: ARG001
+    from minion.store.effects_ledger import unsettled_effects
+    from minion.store.local_db import read_only
+
+    with read_only(home.store) as db:
+        found = unsettled_effects(db)
+    return [(item["id"], f"{item['kind']}:{item['target']} of {item['routine']}") for item in found]
+
+
 def _under_way(home: Home, incomplete: str) -> Found:  # noqa: ARG001
     from minion.store.local_db import read_only
     from minion.store.overview import runs_under_way
@@ -295,6 +304,7 @@ complete_routine: Final = _completer(_routines)
 complete_run: Final = _completer(_runs)
 complete_under_way: Final = _completer(_under_way)
 complete_decision: Final = _completer(_decisions)
+complete_effect: Final = _completer(_unsettled)
 complete_slot_state: Final = _completer(_slot_states)
 complete_skill: Final = _completer(_skills)
 complete_own_skill: Final = _completer(_own_skills)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-
 import click
 
 from minion.asking import ask
 from minion.commands.completion import complete_decision
-from minion.commands.context import as_called, home_of, print_json, warn
+from minion.commands.context import as_called, home_of, login_name, print_json, warn
 from minion.config import load_config
 from minion.daemon_client import daemon_is_up
 
@@ -34,7 +31,7 @@ def command(ctx: click.Context, decision: str, answer: str, as_json: bool) -> No
     """
     home = home_of(ctx)
     load_config(home)
-    said = {"decision": decision, "answer": answer, "by": _login_name()}
+    said = {"decision": decision, "answer": answer, "by": login_name()}
     answered = ask(home, "decide", said, command="minion decide", alert=warn)
     if as_json:
         print_json(answered)
@@ -46,10 +43,3 @@ def command(ctx: click.Context, decision: str, answer: str, as_json: bool) -> No
     click.echo(f"Approved: {name} may run with what changed ({answered['decision']}).")
     if not daemon_is_up(home):
         click.echo(as_called(ctx, "  no daemon is up: minion up, or minion run " + name))
-
-
-def _login_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a user without an entry, as in some containers
-        return f"user {os.getuid()}"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,6 +20,9 @@ from minion.setup.installation import Place, check_unused, is_ours, place_of, re
 from minion.store.local_db import read_only
 from minion.store.outside import counted, effects_outside
 from server.contract.refusals import BadUse, Refusal, Refused
+
+if TYPE_CHECKING:
+    from minion.setup.service import Unit
 
 # Where the first lines of a completion script tell people to put it, and where they may have put a line.
 _COMPLETIONS: Final = (
@@ -58,8 +61,9 @@ def command(ctx: click.Context, keep_data: bool, yes: bool, as_json: bool) -> No
     What your routines did elsewhere stays there: pushed branches, pull requests, comments, messages. They are
     listed with the command that takes each back, as far as the runs still kept tell.
 
-    A home that another process works in is refused (exit code 3). A program in a checkout's .venv goes with the
-    checkout, which is yours to delete.
+    A home that another process works in is refused (exit code 3): `minion down` has a daemon end, and the service
+    that would start it goes with the program. A program in a checkout's .venv goes with the checkout, which is
+    yours to delete.
 
     \b
     Examples:
@@ -72,14 +76,18 @@ def command(ctx: click.Context, keep_data: bool, yes: bool, as_json: bool) -> No
         if look_into(home) is not None:
             stack.enter_context(held(home, "minion uninstall"))
         contents = look_into(home)
-        farewell = Farewell()
+        farewell, unit = Farewell(), _unit(home)
         name = _tell_home(farewell, home, contents, keep_data)
+        _tell_service(farewell, unit)
         _tell_program(farewell, place)
         _tell_completions(farewell)
         _print(farewell, err=as_json)
         if farewell.removed and not yes:
             ask(name if contents is not None and not keep_data else None, keep_data=keep_data)
-        # Data first: while the program stands, a removal that was cut off can be called again.
+        # The service first: it would start what is gone. Then data: while the program stands, a removal that was cut
+        # off can be called again.
+        if unit is not None:
+            _remove_service(unit)
         if contents is not None and not keep_data:
             remove_home(look_into(home) or contents)  # reading the store has put SQLite's own files beside it
         if place is not None:
@@ -144,6 +152,41 @@ def _secret_names(home: Home) -> list[str]:
         return sorted(read_secrets(home.secrets_file))
     except Refusal:
         return ["secrets.json, which cannot be read"]
+
+
+def _unit(home: Home) -> Unit | None:
+    """The service that was installed for this home; None where there is none that could be told or taken away."""
+    from minion.setup.service import read_unit, unit_of
+
+    with contextlib.suppress(Refusal):
+        unit = unit_of(home, load_config(home))
+        return unit if read_unit(unit) is not None else None
+    return None
+
+
+def _tell_service(farewell: Farewell, unit: Unit | None) -> None:
+    if unit is None:
+        return
+    from minion.setup.service import check_removable
+
+    try:
+        check_removable(unit)
+    except Refusal as refusal:
+        undo = "it starts a program that is gone: take it away yourself"
+        farewell.outside.append({"kind": "service", "what": refusal.sentence, "undo": undo})
+    else:
+        farewell.removed.append({"what": "service", "path": str(unit.file)})
+
+
+def _remove_service(unit: Unit) -> None:
+    from minion.commands.service import take_away
+    from minion.setup.service import check_removable
+
+    try:
+        check_removable(unit)
+    except Refusal:
+        return  # it is listed among what remains
+    take_away(unit, stop=True)
 
 
 def _tell_program(farewell: Farewell, place: Place | None) -> None:

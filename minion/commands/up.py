@@ -22,9 +22,10 @@ _LOOK_S: Final = 0.01
 
 @click.command("up")
 @click.option("--foreground", is_flag=True, help="Stay in this terminal, for a service manager; logs on stderr.")
+@click.option("--quiet", is_flag=True, help="With --foreground: log to daemon.log only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def command(ctx: click.Context, foreground: bool, as_json: bool) -> int:
+def command(ctx: click.Context, foreground: bool, quiet: bool, as_json: bool) -> int:
     """Have the minion stay up: its routines run on their schedules.
 
     It goes on in the background until `minion down`, a signal or the end of the machine's session; `minion service
@@ -41,7 +42,7 @@ def command(ctx: click.Context, foreground: bool, as_json: bool) -> int:
     argv = [sys.executable, "-I", "-m", "minion.always_on", str(home.root)]
     if foreground:
         os.chdir(home.root)
-        os.execv(argv[0], [*argv, "--stderr"])  # noqa: S606 - our own program, without a shell
+        os.execv(argv[0], [*argv, *([] if quiet else ["--stderr"])])  # noqa: S606 - our own program, no shell
     with held(home, "minion up"):  # refused now, with the holder's name, and not in a log
         pass
     errors = home.root / "daemon.err"

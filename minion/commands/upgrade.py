@@ -9,7 +9,7 @@ import click
 
 from minion.commands.context import as_called, home_of, print_json, program, warn
 from minion.commands.presentation import mark, plain
-from minion.config import Home, held, load_config
+from minion.config import held, load_config
 from server.contract.refusals import BadUse
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ def command(
 ) -> int:
     """Bring the run store to this program's version, with all it holds.
 
-    Store, routine files and minion.json are backed up first (backups/ in the home, the newest 5 are kept). Then the
-    store is migrated in one transaction, and looked at before that is committed: its pages are sound, its chains
-    hold, no row is gone, and every routine is due at the same instants of the next 7 days as before, and as the
-    daemon of the earlier version noted. Where one is not, all stays as it was (exit code 3), unless it is accepted.
+    Store, routine files and minion.json are backed up first (backups/ in the home; the newest 5 are kept). Then
+    the store is migrated in one transaction and looked at before that is committed: its pages are sound, its
+    chains hold, no row is gone, and every routine is due at the same instants of the next 7 days as before, and
+    as the daemon of the earlier version noted. Where one is not, all stays as it was (exit code 3), unless it is
+    accepted.
 
     Who opens an older store, as `minion up` or `minion run` do, upgrades it the same way and says so: this command
     is for looking first. `--check` works beside a daemon; the others need it down.
@@ -61,7 +62,7 @@ def command(
 
         with held(home, "minion upgrade --rollback"):
             plan, kept = roll_back(home, config, utc_now(), lose=yes)
-        _print_rollback(ctx, plan, str(kept.folder), as_json=as_json)
+        _print_rollback(plan, str(kept.folder), as_json=as_json)
         return 0
     from minion.setup.upgrade import check, upgrade
 
@@ -70,26 +71,26 @@ def command(
     else:
         with held(home, "minion upgrade"):
             found = upgrade(home, config, utc_now(), accept=accept)
-    _print(ctx, home, found, checking=checking, as_json=as_json)
+    _print(ctx, found, checking=checking, as_json=as_json)
     return _CANNOT if checking and found.differences and not accept else 0
 
 
-def _print(ctx: click.Context, home: Home, found: Outcome, *, checking: bool, as_json: bool) -> None:
+def _print(ctx: click.Context, found: Outcome, *, checking: bool, as_json: bool) -> None:
     if as_json:
         print_json(_as_data(found, checking=checking))
         return
     told = f"{_counted(found.routines, 'routine')}, {_counted(found.runs, 'run')}"
-    weeks = f"the next week has {_counted(found.slots, 'slot')}"
-    differing = len(found.differences)
+    differing, more = len(found.differences), found.before != found.after
     same = "as before" if not differing else f"and {_counted(differing, 'routine')} would be due at other times"
-    if found.before == found.after:
+    if not more:
         click.echo(f"{mark('ok')}  the run store is of this version ({found.after}): nothing to upgrade")
     elif checking:
-        click.echo(f"{mark('warning' if differing else 'ok')}  from version {found.before} to {found.after}, tried on a copy")
+        state = mark("warning" if differing else "ok")
+        click.echo(f"{state}  from version {found.before} to {found.after}, tried on a copy")
     else:
         click.echo(f"{mark('ok')}  upgraded from version {found.before} to {found.after}")
-    click.echo(f"  kept     {told}, all chains as they were")
-    click.echo(f"  week     {weeks}, {same}")
+    click.echo(f"  holds    {told}{', all chains as they were' if more else ''}")
+    click.echo(f"  week     the next one has {_counted(found.slots, 'slot')}, {same}")
     for each in found.differences:
         noted = f" ({each.noted_by} noted that)" if each.noted_by else ""
         click.echo(f"    {mark('problem')}  {plain(each.sentence())}{noted}")
@@ -98,9 +99,8 @@ def _print(ctx: click.Context, home: Home, found: Outcome, *, checking: bool, as
         click.echo(f"  back     {program(ctx)} upgrade --rollback")
     for note in found.notes:
         warn(plain(as_called(ctx, note)))
-    if checking and found.before != found.after:
-        more = " --accept" if differing else ""
-        click.echo(f"  next     {program(ctx)} upgrade{more}")
+    if checking and more:
+        click.echo(f"  next     {program(ctx)} upgrade{' --accept' if differing else ''}")
 
 
 def _as_data(found: Outcome, *, checking: bool) -> Mapping[str, Any]:
@@ -112,7 +112,7 @@ def _as_data(found: Outcome, *, checking: bool) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-def _print_rollback(ctx: click.Context, plan: Rollback, kept: str, *, as_json: bool) -> None:
+def _print_rollback(plan: Rollback, kept: str, *, as_json: bool) -> None:
     lost, backup = plan.loss, plan.backup
     if as_json:
         print_json({
@@ -122,7 +122,7 @@ def _print_rollback(ctx: click.Context, plan: Rollback, kept: str, *, as_json: b
         })  # fmt: skip
         return
     click.echo(f"{mark('ok')}  rolled back from version {plan.version} to {backup.schema}, as of {backup.made_at}")
-    click.echo(f"  files    {', '.join(plan.files) or 'routine files and minion.json were as they are'}")
+    click.echo(f"  files    {', '.join(plan.files) or 'none had changed'}")
     click.echo(f"  kept     what was there: {kept}")
     click.echo("  next     install the earlier version of the program; this one upgrades the store again")
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class PlanKeeper:
-    """Keeps the plans of all routines in a timetable; `zone` gives the minion's own, `version` is the program's."""
+    """Keeps the plans of all routines in a timetable; `zone` gives the minion's, `version` is the program's."""
 
     timetable: Timetable
     writer: Writer
@@ -63,34 +63,33 @@ class PlanKeeper:
         """
         zone, now, after, found, many = self.zone(), instant(self.clock()), "", list[str](), 0
         planners: dict[tuple[str, str], Planner] = {}
+        turn = _Turn()
         while noted := await self._some(zone, now, after):
             after = noted[-1].routine_id
             for one in noted:
                 span = (one.plan.begins_at, one.plan.ends_at)
                 if span not in planners:
-                    planners[span] = Planner(*map(parse_instant, span))
+                    planners[span] = Planner(parse_instant(span[0]), parse_instant(span[1]))
+                if not self.timetable.entries(one.routine_id):
+                    continue  # its file is gone, or bad: said elsewhere
                 differs = difference(one.plan, self._plan(planners[span], one.routine_id))
                 if differs is not None:
                     many += 1
-                    was, is_ = (moment or "nothing" for moment in differs)
-                    says = f"{one.routine}: {one.version} had it due at {was}, and with this version it is {is_}"
-                    found += [says] if many <= _TOLD else []
-            await asyncio.sleep(0)
+                    found += [_sentence(one, *differs)] if many <= _TOLD else []
+                await turn.give()
         return [*found, *([f"{many - _TOLD} more routines are due otherwise too"] if many > _TOLD else [])]
 
     async def note(self) -> int:
-        """Note the coming week of every routine that is due by itself; how many there are. Raises `StoreFailed`."""
+        """Note the coming week of every routine that is due by itself; how many. Raises `StoreFailed`."""
         now = self.clock()
         planner, zone = Planner(now, now + WEEK), self.zone()
         listed = self.timetable.listed()
-        pause = time.monotonic() + _PIECE_S
+        turn = _Turn()
         for start in range(0, len(listed), _BATCH):
             plans = []
             for routine_id in listed[start : start + _BATCH]:
                 plans.append((routine_id, self._plan(planner, routine_id)))
-                if time.monotonic() > pause:
-                    await asyncio.sleep(0)
-                    pause = time.monotonic() + _PIECE_S
+                await turn.give()
             await self._write(plans, zone)
         await self.writer.transact(lambda db: forget_plans(db, but=instant(now)))
         return len(listed)
@@ -110,6 +109,19 @@ class PlanKeeper:
         return planner.plan(entry.schedule for entry in self.timetable.entries(routine_id))
 
 
+class _Turn:
+    """Lets others have theirs whenever a piece of work has taken its time."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + _PIECE_S
+
+    async def give(self) -> None:
+        """Let others go on, if it is time to."""
+        if time.monotonic() > self._until:
+            await asyncio.sleep(0)
+            self._until = time.monotonic() + _PIECE_S
+
+
 @asynccontextmanager
 async def keeping_plans(keeper: PlanKeeper) -> AsyncIterator[None]:
     """Have it keep plans until the block ends."""
@@ -124,4 +136,11 @@ async def keeping_plans(keeper: PlanKeeper) -> AsyncIterator[None]:
 
 def _say_defect(task: asyncio.Future[None]) -> None:
     if not task.cancelled() and (defect := task.exception()) is not None:
-        log.error("what is due next week is not noted any more: a defect (%s)", type(defect).__name__, exc_info=defect)
+        log.error("what is due next week is not noted any more because of a defect", exc_info=defect)
+
+
+def _sentence(noted: NotedPlan, was: str | None, is_: str | None) -> str:
+    """What became of a promise, for the log."""
+    if was == is_:
+        return f"{noted.routine} is due at other times from {was} on than {noted.version} noted"
+    return f"{noted.routine} is due at {is_ or 'nothing'}, and {noted.version} noted {was or 'nothing'}"

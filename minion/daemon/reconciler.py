@@ -80,8 +80,8 @@ class Reconciler:
             self._stirred.clear()
             try:
                 pause = await self._round(plan)
-            except (Refusal, OSError) as error:
-                log.error("effects could not be read back: %s", error)
+            except (Refusal, OSError, KeyError, TypeError) as error:
+                log.error("effects could not be read back: %r", error)
                 pause = PAUSES_S[1]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -109,7 +109,7 @@ class Reconciler:
         return str(damage) if damage is not None else None
 
     async def _round(self, plan: dict[tuple[str, str], tuple[int, float]]) -> float | None:
-        """Look at all that is due by `plan`, (looks so far, next look) by effect and intent; seconds to the next."""
+        """Look at all that is due by `plan`, which has (looks so far, next look); the seconds to the next."""
         clock = asyncio.get_running_loop().time
         unknown = {(effect.id, effect.intended_at): effect for effect in await self._unknown(None)}
         for key in [key for key in plan if key not in unknown]:
@@ -181,7 +181,7 @@ class Reconciler:
             async with asyncio.timeout(_PATIENCE_S):
                 out, _ = await process.communicate(order.line() + canonical_json(asked).encode() + b"\n")
             return dict(json.loads(out))
-        except (TimeoutError, ValueError):
+        except (TimeoutError, ValueError, TypeError):
             return {}
         finally:
             if process.returncode is None:

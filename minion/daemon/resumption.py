@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any, Final
 from minion.clock import Clock
 from minion.config import Config
 from minion.daemon.kept_order import OrderLost, kept_order
+from minion.daemon.orders import new_token
 from minion.daemon.reconciler import Reconciler
 from minion.skills.loader import digest_at
 from minion.store.run_resume import (
     MOST_RESUMES,
+    NOT_ALLOWED,
     events_taken,
     note_not_resumed,
     reopen,
     spent_s,
     why_not_resumed,
 )
-from minion.wire import Order, whole_events
+from minion.wire import Order, kept_events
 from server.contract.digest import new_id
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ class Resumption:
         now = self._clock()
         why = await self._writer.transact(lambda db: why_not_resumed(db, run_id, now=now))
         if why is not None:
+            if why != NOT_ALLOWED:
+                await self._writer.transact(lambda db: note_not_resumed(db, run_id, why))
             log.info("the run %s stays interrupted: %s", run_id, why)
             return None
         try:
@@ -93,16 +97,15 @@ class Resumption:
             raise NotResumed(reopened)
         log.info("the run %s goes on (resume %d of %d)", run_id, reopened.resumes, MOST_RESUMES)
         return replace(
-            order, session_id=new_id("session_"), parent_pid=os.getpid(), resumed=reopened.effects,
-            limits=replace(order.limits, wall_clock_s=left),
+            order, session_id=new_id("session_"), parent_pid=os.getpid(), report_token=new_token(),
+            resumed=reopened.effects, limits=replace(order.limits, wall_clock_s=left),
         )  # fmt: skip
 
     async def _check_folder(self, order: Order) -> None:
         """Raise `NotResumed` when the run's events or its copies of skills are not as they were written."""
         taken = await self._writer.transact(lambda db: events_taken(db, order.run_id))
         path = Path(order.run_dir) / "events.ndjson"
-        body = await asyncio.to_thread(lambda: path.read_bytes() if path.exists() else b"")
-        if len(whole_events(body)[0]) != taken:
+        if await asyncio.to_thread(lambda: sum(1 for _ in kept_events(path))) != taken:
             raise NotResumed("its events file lacks what the store has")
         for skill in (*order.skills, order.report_skill):
             if skill.path and await asyncio.to_thread(digest_at, Path(skill.path)) != skill.digest:

@@ -6,23 +6,29 @@ Whoever holds the home's lock has exactly one Supervisor: the daemon, or a foreg
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from minion.clock import Clock
 from minion.config import Config
 from minion.daemon.caps import passed_time
 from minion.daemon.cgroups import find_ground
 from minion.daemon.flight import Flight, group_name, take_off
+from minion.daemon.kept_order import keep_order
 from minion.daemon.processes import Identity, adopt_orphans, end_if_same, end_orphans, identity_of
+from minion.daemon.reconciler import Reconciler
+from minion.daemon.resumption import Resumption
+from minion.store.claims import claim_of
 from minion.store.run_end import end_run, last_heard, prune
 from minion.store.run_log import last_taken, move, open_run, take_event
-from minion.wire import Event, Order, WireError
+from minion.store.run_resume import Interrupted, interrupted_runs
+from minion.wire import Event, Order, WireError, kept_events
 from server.contract.digest import instant
+from server.contract.refusals import Refusal
 from server.contract.run import RunState
 
 if TYPE_CHECKING:
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
 
 OnEvent = Callable[[str, Event], None]
 OnEnd = Callable[[Order, RunState], None]
+log = logging.getLogger(__name__)
 # A group that is empty for so long belongs to nobody any more.
 _OLD_S: Final = 3600.0
 _UNFINISHED: Final = "('draft', 'validated', 'queued', 'running', 'waiting')"
@@ -58,6 +65,13 @@ class Supervisor:
         self._queued: dict[str, Order] = {}
         self._performed: set[str] = set()
         self._withdrawn: set[asyncio.Future[RunState]] = set()
+        # Between two sessions of one run: set when it shall not go on.
+        self._between: dict[str, asyncio.Event] = {}
+        self._ended_all = False
+        self.reconciler = Reconciler(
+            writer, clock, config=lambda: self.config, busy=lambda: self.under_way
+        )
+        self._resumption = Resumption(writer, clock, config=lambda: self.config, reconciler=self.reconciler)
         self._ground = find_ground(divide=owns_process)
         if owns_process:
             adopt_orphans()
@@ -70,9 +84,10 @@ class Supervisor:
     async def open(self, order: Order, lock: dict[str, str], *, also: Also | None = None) -> None:
         """Record a run as queued, before anything is started; `also` is written in the same transaction.
 
-        Raises `Refused` when the order's key was taken before.
+        The order is kept in the run's folder. Raises `Refused` when its key was taken before, or the disk refuses.
         """
         now, run_id = self._now(), order.run_id
+        await asyncio.to_thread(keep_order, order)
 
         async def open_and_queue(db: Connection) -> None:
             await open_run(db, order, folder=order.run_dir, lock=lock, now=now)
@@ -85,19 +100,70 @@ class Supervisor:
         self._queued[run_id] = order
 
     async def perform(self, order: Order) -> RunState:
-        """Perform a run that was opened, to its end; its final state."""
-        run_id = order.run_id
-        if self._queued.pop(run_id, None) is None:
+        """Perform a run that was opened, to its end; its final state.
+
+        When its runner dies and its routine allows it, the run goes on with another one.
+        """
+        if self._queued.pop(order.run_id, None) is None:
             return "cancelled"  # it was withdrawn before its turn came, and has its end
-        self._performed.add(run_id)
+        self._performed.add(order.run_id)
+        return await self._to_its_end(order)
+
+    async def resume(self, run: Interrupted) -> None:
+        """Have an interrupted run go on to its end, if it still may; nobody waits for it, so trouble is logged."""
+        if run.run_id in self.under_way or self._ended_all:
+            return
+        self._performed.add(run.run_id)
+        try:
+            order = await self._readied(run.run_id, run.folder)
+            if order is not None:
+                await self._to_its_end(order)
+        except Refusal as refusal:
+            log.error("the run %s could not go on: %s", run.run_id, refusal)
+        finally:
+            self._performed.discard(run.run_id)
+
+    async def interrupted(self) -> list[Interrupted]:
+        """The runs that may be resumed, as far as the store can tell; oldest first."""
+        now = self._clock()
+        return await self._writer.transact(lambda db: interrupted_runs(db, now=now))
+
+    async def _to_its_end(self, order: Order) -> RunState:
+        """Perform a run, and what is left of it whenever its runner died and it may go on."""
+        try:
+            final, died = await self._session(order)
+            while died and (again := await self._readied(order.run_id, order.run_dir)) is not None:
+                final, died = await self._session(again)
+        finally:
+            self._performed.discard(order.run_id)
+        if self._on_end is not None:
+            self._on_end(order, final)
+        return final
+
+    async def _readied(self, run_id: str, folder: str) -> Order | None:
+        """The order with which an interrupted run goes on; None when it stays so. Raises `StoreFailed`."""
+        self._between[run_id] = called_off = asyncio.Event()
+        try:
+            return await self._resumption.ready(run_id, folder, called_off)
+        except OSError as error:
+            log.error("the run %s could not be looked at: %s", run_id, error)
+            return None
+        finally:
+            del self._between[run_id]
+
+    async def _session(self, order: Order) -> tuple[RunState, bool]:
+        """One runner from start to end: the run's state then, and whether it died though nobody stopped it."""
+        run_id = order.run_id
         try:
             flight = await take_off(order, functools.partial(self._hear, run_id), self._ground)
         except OSError as error:
             words = f"its runner could not be started: {error.strerror}"
-            return await self._end(order, "failed", words, "minion doctor")
+            return await self._close(run_id, "failed", words, "minion doctor"), False
         self._flights[run_id] = flight
+        if self._ended_all:
+            flight.abandon("the minion was stopped")
         try:
-            await self._mark_running(run_id, identity_of(flight.process.pid))
+            await self._mark_running(flight, identity_of(flight.process.pid))
             await flight.attend()
         except (WireError, ValueError, KeyError, TypeError) as error:
             flight.end, flight.why = "interrupted", f"the runner said what nobody understands: {error}"
@@ -107,14 +173,19 @@ class Supervisor:
         return await self._finish(flight)
 
     def cancel(self, run_id: str, reason: str) -> bool:
-        """Ask a run to stop, or not to begin; False when it is not under way here."""
-        flight = self._flights.get(run_id)
+        """Ask a run to stop, not to begin or not to go on; False when it is not under way here."""
+        flight, between = self._flights.get(run_id), self._between.get(run_id)
         if flight is not None:
             flight.stop(reason)
-        return flight is not None or self._withdraw(run_id, "cancelled", reason)
+        if between is not None:
+            between.set()
+        return flight is not None or between is not None or self._withdraw(run_id, "cancelled", reason)
 
     async def abandon_all(self, reason: str) -> None:
         """End all runs at once, interrupted; returns when none waits for its place any more."""
+        self._ended_all = True
+        for between in self._between.values():
+            between.set()
         for flight in self._flights.values():
             flight.abandon(reason)
         for run_id in list(self._queued):
@@ -181,17 +252,21 @@ class Supervisor:
             if pruned or not (folder / "events.ndjson").exists():
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _mark_running(self, run_id: str, runner: Identity) -> None:
-        now = self._now()
+    async def _mark_running(self, flight: Flight, runner: Identity) -> None:
+        now, order = self._now(), flight.order
 
-        async def mark(db: Connection) -> None:
-            await move(db, run_id, "queued", "running", now=now)
+        async def mark(db: Connection) -> dict[str, Any] | None:
+            if order.resumed is None:  # else it was moved when it was reopened
+                await move(db, order.run_id, "queued", "running", now=now)
             await db.execute(
                 "UPDATE runs SET runner_pid = ?, runner_started = ?, boot_id = ? WHERE id = ?",
-                (runner.pid, runner.started, runner.boot_id, run_id),
+                (runner.pid, runner.started, runner.boot_id, order.run_id),
             )
+            return None if order.resumed is None else await claim_of(db, order.run_id)
 
-        await self._writer.transact(mark)
+        claim = await self._writer.transact(mark)
+        if claim is not None:  # its session had reported before it was interrupted
+            flight.hand_on(claim)
 
     async def _hear(self, run_id: str, event: Event) -> bool:
         if self._on_event is not None:
@@ -215,8 +290,8 @@ class Supervisor:
         group.kill()
         group.remove()
 
-    async def _finish(self, flight: Flight) -> RunState:
-        """The run's end: as the runner said, or `interrupted`/stopped with what is known."""
+    async def _finish(self, flight: Flight) -> tuple[RunState, bool]:
+        """The run's end: as the runner said, or `interrupted`/stopped with what is known; and whether it died."""
         end, why, hint = flight.end, flight.why, flight.hint
         if end is None:
             # It may have died between keeping an event and sending it.
@@ -229,13 +304,14 @@ class Supervisor:
         elif end is None and flight.stopped_for is not None:
             end = "timed_out" if flight.stopped_for == "timeout" else "cancelled"
             why = flight.stopped_for
+        died = end is None
         if end is None:
             status = flight.process.returncode
             end, why = "interrupted", f"the runner ended before the run did (status {status})"
         if end == "timed_out":
             passed = passed_time(flight.order.limits)
             why, hint = passed.why, passed.hint
-        return await self._end(flight.order, end, why, hint)
+        return await self._close(flight.order.run_id, end, why, hint), died
 
     async def _end(self, order: Order, end: RunState, why: str | None, hint: str | None) -> RunState:
         try:
@@ -260,6 +336,7 @@ class Supervisor:
         final, folders = await self._writer.transact(end_and_prune)
         for folder in folders:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        self.reconciler.stir()
         return final
 
     async def _take_in_leftovers(
@@ -289,9 +366,5 @@ def read_events(path: Path) -> list[Event]:
 
 def events_in(path: Path) -> Iterator[Event]:
     """The same, one after another: a runner may have kept more of them than this process should hold."""
-    with contextlib.suppress(FileNotFoundError, WireError), path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            event = Event.read(line)
-            if not line.endswith(b"\n") or event.seq != number:
-                return
-            yield event
+    for event, _ in kept_events(path):
+        yield event

@@ -10,6 +10,7 @@ from pathlib import Path
 from minion.clock import utc_now
 from minion.runner.lifetime import die_with_parent
 from minion.runner.link import DaemonLink, DaemonLost
+from minion.runner.resumed import Before, Damaged, recall
 from minion.runner.runner import run_order
 from minion.secrets_file import read_secrets
 from minion.wire import ORDER_BYTES, Order, WireError
@@ -33,12 +34,20 @@ async def main() -> int:
         return EXIT_BAD_ORDER
     if os.getppid() != order.parent_pid:
         return EXIT_DAEMON_LOST
+    goes_on = order.resumed is not None
+    try:
+        before = recall(order) if goes_on else Before()
+    except Damaged as damage:
+        sys.stderr.write(f"the run cannot go on: its {damage}\n")
+        return EXIT_BAD_ORDER
+    redactor = Redactor([*secrets.values(), *filter(None, [order.report_token])])
     link = DaemonLink(
-        Path(order.run_dir), out_fd=sys.stdout.fileno(), redactor=Redactor(secrets.values()), clock=utc_now
-    )
+        Path(order.run_dir), out_fd=sys.stdout.fileno(), redactor=redactor, clock=utc_now,
+        seq=before.seq, size=before.size if goes_on else None,
+    )  # fmt: skip
     listening = asyncio.ensure_future(link.listen(answers))
     try:
-        await run_order(order, link, utc_now, secrets)
+        await run_order(order, link, utc_now, secrets, before)
     except DaemonLost:
         # A thread may still hold a socket; nobody is left to tell, so nothing is waited for.
         os._exit(EXIT_DAEMON_LOST)

@@ -33,13 +33,13 @@ class Ending:
 
 
 class Walk:
-    """The beat of one run: which block is open, and the numbering of steps."""
+    """The beat of one run: which block is open, and the numbering of steps, `steps` of which were taken before."""
 
-    def __init__(self, link: DaemonLink, names: dict[str, str], agent: str) -> None:
+    def __init__(self, link: DaemonLink, names: dict[str, str], agent: str, *, steps: int = 0) -> None:
         self._link = link
         self._names = names
         self._agent = agent
-        self._steps = 0
+        self._steps = steps
         self._open: str | None = None
 
     async def say(self, type_: str, data: Mapping[str, Any]) -> None:

@@ -38,6 +38,16 @@ class Effect:
         }
 
 
+def comment_mark(effect_id: str) -> str:
+    """The text of one effect alone by which its comment is found again."""
+    return f"minion effect {effect_id}"
+
+
+def stand_in(run_id: str, ordinal: int, target: str) -> str:
+    """The file of the outbox that stands in for a message's missing webhook."""
+    return f"{run_id}-{ordinal:02d}-{target}.md"
+
+
 @dataclass(frozen=True, slots=True)
 class Performed:
     """How an effect ended, a word on it, where it went, and the command that reverses it where there is one."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from minion.engines.base import StagedEffect
-from minion.runner.effect import Effect, Performed
+from minion.runner.effect import Effect, Performed, comment_mark, stand_in
 from minion.runner.effect_rules import CAPS, comment_target, refusal_of
 from minion.runner.forge import (
     Caller,
@@ -24,6 +24,7 @@ from minion.runner.forge import (
     open_pull_request,
 )
 from minion.runner.pushes import push_workspace
+from minion.runner.resumed import keep_effect
 from minion.runner.safe_files import read_beneath, write_beneath
 from minion.runner.webhook import post_message, webhook_of
 from minion.runner.workspace import Workspace
@@ -40,10 +41,37 @@ class EffectDesk:
     order: Order
     secrets: Mapping[str, str]
     staged: list[Effect] = field(default_factory=list)
-    settled: set[str] = field(default_factory=set)
+    states: dict[str, str] = field(default_factory=dict)
 
-    def take(self, wish: StagedEffect, workspace: Workspace) -> Effect:
-        """Number a wish, give it its idempotency key, read its body, and decide whether it is allowed."""
+    @classmethod
+    def of(cls, order: Order, secrets: Mapping[str, str], staged: Sequence[Effect]) -> EffectDesk:
+        """The desk of a run; `staged` are the effects of one that goes on, whose states the order knows."""
+        return cls(order, secrets, list(staged), dict(order.resumed or {}))
+
+    @property
+    def left(self) -> list[Effect]:
+        """The effects that may be performed and were not: what came of the others is known, or unknown."""
+        return [
+            effect for effect in self.staged
+            if effect.refusal is None and self.states.get(effect.id, "staged") == "staged"
+        ]  # fmt: skip
+
+    def delivered(self) -> list[str]:
+        """The targets of what was delivered before, each with and without its kind."""
+        found = [effect for effect in self.staged if self.states.get(effect.id) == "delivered"]
+        return [name for effect in found for name in (effect.target, f"{effect.kind}:{effect.target}")]
+
+    def means(self, effect: Effect) -> str:
+        """How an effect is about to be performed: who looks for it afterwards must know."""
+        if effect.kind == "message":
+            return "webhook" if webhook_of(effect.target, self.secrets) is not None else "outbox"
+        return {"push": "git", "file": "outbox"}.get(effect.kind, "forge")
+
+    def take(self, wish: StagedEffect, workspace: Workspace, *, task: int) -> Effect:
+        """Number a wish, give it its idempotency key, read its body, and decide whether it is allowed.
+
+        `task` counts the run's tasks from 1. In a run that may go on after an interruption the effect is kept.
+        """
         ordinal = len(self.staged) + 1
         identity = "\n".join((self.order.run_id, str(ordinal), wish.kind, wish.target))
         key = hashlib.sha256(identity.encode()).hexdigest()
@@ -52,6 +80,8 @@ class EffectDesk:
         title = wish.title[:200] if wish.title is not None else None
         effect = Effect(new_id("eff_"), key, ordinal, wish.kind[:40], wish.target[:300], title, body, refusal)
         self.staged.append(effect)
+        if self.order.routine.get("resume"):
+            keep_effect(Path(self.order.run_dir), effect, task)
         return effect
 
     async def perform(self, effect: Effect, workspace: Workspace) -> Performed:
@@ -80,8 +110,8 @@ class EffectDesk:
             posted = await post_message(webhook, effect.body, Redactor(self.secrets.values()).text)
             return Performed(posted.state, posted.detail, f"{effect.target} webhook")
         # The file only stands in for the webhook: it was kept, nobody was told.
-        stand_in = f"{self.order.run_id}-{effect.ordinal:02d}-{effect.target}.md"
-        return self._file(effect, stand_in, "accepted", f"no webhook for {effect.target}: kept as a file")
+        relative = stand_in(self.order.run_id, effect.ordinal, effect.target)
+        return self._file(effect, relative, "accepted", f"no webhook for {effect.target}: kept as a file")
 
     def _file(self, effect: Effect, relative: str, state: EffectState, detail: str) -> Performed:
         body = effect.body.encode()
@@ -109,7 +139,7 @@ class EffectDesk:
     async def _publish(self, effect: Effect, forge: ForgeRepository, caller: Caller, *, base: str) -> Published:
         aimed = comment_target(effect.target)
         if effect.kind == "comment" and aimed is not None:
-            mark = f"minion effect {effect.id}"
+            mark = comment_mark(effect.id)
             return await add_comment(forge, caller, number=aimed[1], body=effect.body, mark=mark)
         head = effect.target.partition(":")[2]
         return await open_pull_request(

@@ -18,6 +18,9 @@ _REMOTE: Final = re.compile(
     r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})/(?P<name>[A-Za-z0-9._-]{1,100}?)(?:\.git)?/?"
 )
 _WORDS: Final = 200
+# A page of comments, and how many of them are looked through.
+_PAGE: Final = 100
+_MOST_PAGES: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +78,57 @@ async def add_comment(
     return await asyncio.to_thread(_add_comment, repository, caller, number, body, mark)
 
 
+async def find_pull_request(repository: ForgeRepository, caller: Caller, *, head: str, base: str) -> Published:
+    """Whether a pull request from `head` into `base` is open: delivered, failed, or unknown."""
+    return await asyncio.to_thread(_look, caller, lambda: _pull_request(repository, caller, head, base))
+
+
+async def find_comment(repository: ForgeRepository, caller: Caller, *, number: int, mark: str) -> Published:
+    """Whether the comment with this mark is there: delivered, failed, or unknown."""
+    return await asyncio.to_thread(_look, caller, lambda: _comment(repository, caller, number, mark))
+
+
+def _look(caller: Caller, standing: Callable[[], Any]) -> Published:
+    try:
+        found = standing()
+    except (NotSent, NoAnswer, ValueError) as error:
+        words = " ".join(caller.redact(str(error)).split())[:_WORDS]
+        return Published("unknown", f"the forge could not be asked: {words or 'its answer is not understood'}")
+    return _seen(found, "read back") if found is not None else Published("failed", "it is not there")
+
+
+def _pull_request(repository: ForgeRepository, caller: Caller, head: str, base: str) -> Any:
+    query = urllib.parse.urlencode({"state": "open", "head": f"{repository.owner}:{head}", "base": base})
+    return next(iter(_list(_call("GET", f"{repository.path}/pulls?{query}", caller), caller)), None)
+
+
+def _comment(repository: ForgeRepository, caller: Caller, number: int, mark: str) -> Any:
+    """The comment with a mark; raises `ValueError` when there are too many comments to look through."""
+    comments = f"{repository.path}/issues/{number}/comments"
+    for page in range(1, _MOST_PAGES + 1):
+        found = _list(_call("GET", f"{comments}?per_page={_PAGE}&page={page}", caller), caller)
+        mine = next((item for item in found if isinstance(item, dict) and mark in str(item.get("body"))), None)
+        if mine is not None or len(found) < _PAGE:
+            return mine
+    raise ValueError(f"there are over {_PAGE * _MOST_PAGES} comments")
+
+
 def _open_pull_request(
     repository: ForgeRepository, caller: Caller, title: str, body: str, head: str, base: str
 ) -> Published:
-    query = urllib.parse.urlencode({"state": "open", "head": f"{repository.owner}:{head}", "base": base})
-    listing = f"{repository.path}/pulls?{query}"
-
-    def standing() -> Any:
-        found = _json(_call("GET", listing, caller), caller)
-        return next(iter(found), None) if isinstance(found, list) else None
-
     wish = {"title": title, "body": body, "head": head, "base": base, "draft": True}
-    return _publish(f"{repository.path}/pulls", caller, wish, standing, "it was open already")
+    return _publish(
+        f"{repository.path}/pulls", caller, wish, lambda: _pull_request(repository, caller, head, base),
+        "it was open already",
+    )  # fmt: skip
 
 
 def _add_comment(repository: ForgeRepository, caller: Caller, number: int, body: str, mark: str) -> Published:
-    comments = f"{repository.path}/issues/{number}/comments"
-
-    def standing() -> Any:
-        found = _json(_call("GET", f"{comments}?per_page=100", caller), caller)
-        mine = (item for item in found if mark in str(item.get("body"))) if isinstance(found, list) else iter(())
-        return next(mine, None)
-
     wish = {"body": f"{body}\n\n<!-- {mark} -->"}
-    return _publish(comments, caller, wish, standing, "it was there already")
+    return _publish(
+        f"{repository.path}/issues/{number}/comments", caller, wish,
+        lambda: _comment(repository, caller, number, mark), "it was there already",
+    )  # fmt: skip
 
 
 def _publish(url: str, caller: Caller, wish: Mapping[str, Any], standing: Any, already: str) -> Published:
@@ -162,3 +192,10 @@ def _json(answer: Answer, caller: Caller) -> Any:
         words = " ".join(caller.redact(answer.text).split())[:_WORDS]
         raise ValueError(f"HTTP {answer.status} {words}".strip())
     return json.loads(answer.text)
+
+
+def _list(answer: Answer, caller: Caller) -> list[Any]:
+    found = _json(answer, caller)
+    if not isinstance(found, list):
+        raise ValueError("the forge's answer is no list")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,23 +22,30 @@ class DaemonLost(Exception):
 class DaemonLink:
     """Numbers, redacts, keeps and sends events; knows what was acknowledged and whether to stop.
 
-    Events are appended to `events.ndjson` of the run folder (0600). `cancel_reason` is None until the daemon
-    cancels; `lost` is set when the daemon's pipe closes.
+    Events are appended to `events.ndjson` of the run folder (0600), in a run that goes on after the `seq`th, whose
+    line ends at `size`. `cancel_reason` is None until the daemon cancels; `lost` is set when its pipe closes.
     """
 
-    def __init__(self, run_dir: Path, *, out_fd: int, redactor: Redactor, clock: Clock) -> None:
+    def __init__(
+        self, run_dir: Path, *, out_fd: int, redactor: Redactor, clock: Clock,
+        seq: int = 0, size: int | None = None,
+    ) -> None:  # fmt: skip
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(run_dir / "events.ndjson", flags, 0o600)
+        if size is not None:
+            os.ftruncate(self._file, size)  # half a line of a runner that was killed while it wrote
         self._bodies = run_dir / "bodies"
         self._out = out_fd
         self._redactor = redactor
         self._clock = clock
-        self._seq = 0
+        self._seq = seq
         self._acked: set[int] = set()
         self._news = asyncio.Condition()
         self.lost = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.cancel_reason: str | None = None
+        # What a session outside the tool host reported to the daemon.
+        self.claim: Mapping[str, Any] | None = None
 
     async def listen(self, answers: asyncio.StreamReader) -> None:
         """Take the daemon's answers until its pipe closes; then `lost` is set."""
@@ -82,6 +90,8 @@ class DaemonLink:
         async with self._news:
             if answer.type == "ack":
                 self._acked.add(answer.seq)
+            elif answer.type == "report":
+                self.claim = json.loads(answer.answer)
             elif answer.type == "cancel" and self.cancel_reason is None:
                 self.cancel_reason = answer.reason
                 self.cancelled.set()
@@ -99,6 +109,7 @@ class DaemonLink:
         body = text.encode("utf-8", "replace")
         self._bodies.mkdir(mode=0o700, exist_ok=True)
         path = self._bodies / f"{self._seq + 1:06d}-{type_}-{key}.{suffix}"
+        path.unlink(missing_ok=True)  # of a runner that was killed before it told of it
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(body)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from minion.runner.effect import Effect, Performed
-from minion.runner.git import GitFailed, push, remote_commit
+from minion.runner.git import Git, GitFailed, push, remote_commit
 from minion.runner.workspace import MASKED_FILES, MASKED_FOLDERS, ClonedRepository, Workspace, nested_git
 from minion.wire import Order
 
@@ -33,11 +34,28 @@ async def push_workspace(effect: Effect, workspace: Workspace, order: Order) -> 
         standing = await remote_commit(git, git_dir, url, branch, timeout_s=_GIT_SECONDS)
     except GitFailed:
         return Performed("unknown", f"{words}; the remote could not be read back", f"{name}:{branch}")
-    if standing != commit:
+    # It may stand at the commit of an earlier attempt, which arrived after all.
+    if standing is None or (standing != commit and not await is_of_effect(git, git_dir, standing, effect.id)):
         # A push that was cut off may still be at work on the other side.
         return Performed("failed" if ended else "unknown", words, f"{name}:{branch}")
+    return pushed(name, branch, url, standing)
+
+
+def pushed(name: str, branch: str, url: str, commit: str) -> Performed:
+    """A push whose commit stands on the remote."""
     reverse = shlex.join(("git", "push", url, "--delete", branch))
     return Performed("delivered", f"{branch} at {commit[:12]}", f"{name}:{branch}", reverse)
+
+
+async def is_of_effect(git: Git, git_dir: Path, commit: str, effect_id: str) -> bool:
+    """Whether a commit was made for an effect: the run's private git directory has it, and its message says so."""
+    if re.fullmatch(r"[0-9a-f]{40,64}", commit) is None:
+        return False
+    try:
+        body = await git.run("cat-file", "commit", commit, git_dir=git_dir)
+    except GitFailed:
+        return False
+    return f"Minion-Effect: {effect_id}" in body.decode("utf-8", "replace").splitlines()
 
 
 async def commit_workspace(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from minion.clock import Clock
@@ -21,9 +22,10 @@ from minion.runner.effect import Effect
 from minion.runner.effects import EffectDesk
 from minion.runner.link import DaemonLink, DaemonLost
 from minion.runner.report import InvalidReport, Report, clamp, validate
+from minion.runner.resumed import Before
 from minion.runner.stage import set_stage
 from minion.runner.trigger import validate_trigger
-from minion.runner.workspace import Workspace, WorkspaceFailed, dispose, lay_out
+from minion.runner.workspace import Workspace, WorkspaceFailed, dispose, lay_out, stand_again
 from minion.wire import Order, OrderedSkill
 from server.contract.digest import instant
 from server.contract.topology import PROMPT_STEP, CanonicalBlock, skill_code
@@ -37,18 +39,23 @@ WITHHELD_BY_CHECKS: Final = frozenset({"push", "pull_request"})
 class Run:
     """One run under way: what its blocks hand to each other."""
 
-    def __init__(self, order: Order, link: DaemonLink, clock: Clock, secrets: Mapping[str, str]) -> None:
+    def __init__(
+        self, order: Order, link: DaemonLink, clock: Clock, secrets: Mapping[str, str], before: Before
+    ) -> None:
         self.order = order
         self.link = link
         self.clock = clock
-        self.walk = Walk(link, dict(order.block_names), order.agent)
+        self.before = before
+        self.walk = Walk(link, dict(order.block_names), order.agent, steps=before.steps)
         self.budget = Budget(order.limits)
-        self.desk = EffectDesk(order, secrets)
+        self.desk = EffectDesk.of(order, secrets, before.effects)
         self.workspace: Workspace | None = None
         self.stage: Stage | None = None
-        self.results: list[tuple[str, TaskResult]] = []
-        self.checks: list[Check] = []
-        self.gaps: list[dict[str, Any]] = []
+        self.results: list[tuple[str, TaskResult]] = list(before.results)
+        self.checks: list[Check] = list(before.checks)
+        self.gaps: list[dict[str, Any]] = list(before.gaps)
+        self.reported = before.report is not None
+        self.budget.timed_out = any(result.timed_out for _, result in self.results)
         self.walked = False
         self.rigid: dict[str, Callable[[], Awaitable[None]]] = {
             "TSK-VALIDATE-TRIGGER": self.validate_trigger,
@@ -62,8 +69,9 @@ class Run:
         self.walked = True
         if self.stage is not None:
             await self.stage.tools.close()
-        if self.workspace is not None and end == "completed":
-            await asyncio.to_thread(dispose, self.workspace)
+        # The private git directory tells whether a push arrived of which that is not known.
+        if end == "completed" and "unknown" not in self.desk.states.values():
+            await asyncio.to_thread(dispose, Path(self.order.run_dir))
         await self.walk.say("usage", {"wall_ms": round(self.budget.elapsed_s * 1000)})
         await self.walk.say("run.finished", {"state": end, "why": why, "hint": hint})
         return end
@@ -72,7 +80,10 @@ class Run:
         blocks = self.order.blocks
         for number, block in enumerate(blocks):
             try:
-                await self._walk_block(block)
+                if block.code in self.before.blocks:
+                    await self._pass_block(block, *self.before.blocks[block.code])
+                else:
+                    await self._walk_block(block)
             except BlockFailed as error:
                 await self._skip(blocks[number + 1 :], f"{block.code} failed")
                 await self._report_early_failure(error)
@@ -95,6 +106,14 @@ class Run:
             async with self.walk.step(code, given=self.order.routine_digest):
                 await self.rigid[code]()
 
+    async def _pass_block(self, block: CanonicalBlock, state: str, why: str | None) -> None:
+        """A block that ended before the run was interrupted: it is not walked again, and means what it meant."""
+        if block.kind == "rigid" and state == "failed":
+            raise BlockFailed(why or "It failed before the run was interrupted.", hint="run the routine again")
+        if block.kind == "elastic":
+            # The run goes on in a session of its own, in which nothing is left to do.
+            await self._open_session(self.before.sandbox or "unsandboxed")
+
     async def validate_trigger(self) -> None:
         """Block .01: the order is whole, meant for this minion, and asks for nothing that is missing."""
         for gap in validate_trigger(self.order):
@@ -116,21 +135,31 @@ class Run:
             at = repository.head or "no commit"
             await self.walk.say("log", {"level": "info", "text": f"cloned {repository.ordered.name} at {at}"})
 
+    async def _workspace_again(self) -> Workspace:
+        """The workspace as the interrupted session left it."""
+        try:
+            self.workspace = await stand_again(self.order)
+        except WorkspaceFailed as error:
+            raise BlockFailed(str(error), hint="run the routine again") from error
+        return self.workspace
+
+    async def _open_session(self, sandbox: str) -> None:
+        opened = {"session_id": self.order.session_id, "engine": self.order.engine, "sandbox": sandbox}
+        await self.walk.say("session.opened", opened)
+
     async def execute(self, ending: Ending) -> None:
         """Block .03: one session; every skill of the pipeline in order, or the prompt; then the report."""
+        if self.stage is None and self.order.resumed is not None:
+            workspace = await self._workspace_again()
+            now, redact = instant(self.clock()), self.link.redact
+            self.stage = await set_stage(self.order, workspace, now=now, redact=redact)
         if self.stage is None:
             raise BlockFailed("The session has no workspace.", hint="the process has no block that prepares one")
-        opened = {
-            "session_id": self.order.session_id,
-            "engine": self.order.engine,
-            "sandbox": "bubblewrap" if self.stage.tools.sandboxed else "unsandboxed",
-        }
         session = await engine_named(self.order.engine).open(self.stage)
-        await self.walk.say("session.opened", opened)
-        if self.order.skills:
-            for skill in self.order.skills:
-                await self._perform_skill(session, skill)
-        else:
+        await self._open_session("bubblewrap" if self.stage.tools.sandboxed else "unsandboxed")
+        for skill in self.order.skills[len(self.results) :]:
+            await self._perform_skill(session, skill)
+        if not self.order.skills and not self.results:
             await self._perform_prompt(session)
         await self._check_expectations()
         await self._report(session)
@@ -140,19 +169,19 @@ class Run:
     async def deliver(self) -> None:
         """Block .04: perform what was staged and allowed, each with its intent committed first."""
         failed_check = next((check for check in self.checks if check.state == "failed"), None)
-        delivered: list[str] = []
-        for effect in self.desk.staged:
-            if effect.refusal is not None:
-                continue
+        delivered, left = self.desk.delivered(), self.desk.left
+        if left and self.workspace is None:
+            await self._workspace_again()
+        for effect in left:
             if self.budget.timed_out:
                 await self._result(effect, "withheld", "the run ran out of time")
             elif failed_check is not None and effect.kind in WITHHELD_BY_CHECKS:
                 await self._result(effect, "withheld", f"the check {failed_check.expected!r} failed")
             else:
                 delivered += await self._perform_effect(effect)
-        for expectation in self.order.routine.get("expect") or ():
-            if "delivered" in expectation:
-                await self._checked(check_delivered(expectation["delivered"], delivered))
+        said = sum(check.kind == "delivered" for check in self.checks)
+        for expectation in self._expected(delivered=True)[said:]:
+            await self._checked(check_delivered(expectation["delivered"], delivered))
 
     async def _perform_skill(self, session: Session, skill: OrderedSkill) -> None:
         blocker = next((name for name, result in self.results if result.state != "completed"), None)
@@ -162,23 +191,45 @@ class Run:
             await self.walk.skip_step(skill.code, why)
             return
         async with self.walk.step(skill.code, given=[skill.digest, self.order.input]) as ending:
-            timeout_s = self.budget.left_for_tasks()
-            async with self.walk.step(skill.script or skill.name, kind="tool_call", given=skill.digest) as call:
-                result = await session.skill(skill, self.results, timeout_s=timeout_s)
-                call.state, call.why, call.out = result.state, result.why, result.text
+            result = self.before.pending or await self._call(session, skill)
             ending.state, ending.why, ending.out = result.state, result.why, [result.text, dict(result.data)]
             await self._take_result(skill.name, result)
+
+    async def _call(self, session: Session, skill: OrderedSkill) -> TaskResult:
+        timeout_s = self.budget.left_for_tasks()
+        async with self.walk.step(skill.script or skill.name, kind="tool_call", given=skill.digest) as call:
+            result = await session.skill(skill, self.results, timeout_s=timeout_s)
+            call.state, call.why, call.out = result.state, result.why, result.text
+        return result
 
     async def _perform_prompt(self, session: Session) -> None:
         given = [self.order.routine.get("content"), self.order.input]
         async with self.walk.step(PROMPT_STEP, given=given) as ending:
-            result = await session.prompt(timeout_s=self.budget.left_for_tasks())
+            timeout_s = self.budget.left_for_tasks()
+            result = self.before.pending or await session.prompt(timeout_s=timeout_s)
             ending.state, ending.why, ending.out = result.state, result.why, result.text
             await self._take_result("prompt", result)
 
     async def _take_result(self, name: str, result: TaskResult) -> None:
+        """Keep a task's result and stage its effects; of one that was kept before, stage what is left to stage."""
         self.results.append((name, result))
         self.budget.timed_out = self.budget.timed_out or result.timed_out
+        if self.before.pending is not None:
+            self.before.pending, staged = None, self.desk.staged
+        else:
+            staged = await self._keep_result(name, result)
+        for effect in staged:
+            if effect.id not in self.before.said:
+                await self.walk.say("effect.staged", effect.as_event())
+
+    async def _keep_result(self, name: str, result: TaskResult) -> list[Effect]:
+        """Say what a task came to; the effects it wishes for, kept before the result is."""
+        staged = []
+        if self.workspace is not None and result.state == "completed":
+            task = len(self.results)
+            staged = [self.desk.take(wish, self.workspace, task=task) for wish in result.effects]
+        if result.gap is not None:
+            await self._gap(*result.gap)
         if result.log:
             level = "info" if result.state == "completed" else "error"
             await self.walk.say("log", {"level": level, "skill": name, "text": result.log})
@@ -193,24 +244,27 @@ class Run:
                 "truncated": result.truncated,
                 "duration_ms": result.duration_ms,
                 "why": result.why,
+                "timed_out": result.timed_out,
+                "effects": len(staged),
             },
         )
-        if result.gap is not None:
-            await self._gap(*result.gap)
-        if self.workspace is not None and result.state == "completed":
-            for wish in result.effects:
-                await self.walk.say("effect.staged", self.desk.take(wish, self.workspace).as_event())
+        return staged
+
+    def _expected(self, *, delivered: bool) -> list[Mapping[str, Any]]:
+        return [each for each in self.order.routine.get("expect") or () if ("delivered" in each) == delivered]
 
     async def _check_expectations(self) -> None:
         if self.stage is None or self.workspace is None:
             return
-        for expectation in self.order.routine.get("expect") or ():
+        for expectation in self._expected(delivered=False)[len(self.checks) :]:
             check = await check_before_delivery(expectation, self.stage, self.workspace, self.results)
             if check is not None:
                 await self._checked(check)
 
     async def _report(self, session: Session) -> None:
         """Ask for the execution report; one reminder; without a valid one the outcome is unknown."""
+        if self.before.report_ended:
+            return
         facts = {
             "id": self.order.run_id,
             "gaps": self.gaps,
@@ -219,8 +273,12 @@ class Run:
         reminder: str | None = None
         code = skill_code(REPORT)
         async with self.walk.step(code, kind="report", given=[name for name, _ in self.results]) as ending:
+            if self.before.report is not None:
+                ending.out = list(self.before.report)
+                return
             for _ in range(2):
-                claim = await session.report(
+                # A session outside the tool host has reported over the socket by now.
+                claim = self.link.claim or await session.report(
                     self.results, facts=facts, reminder=reminder, timeout_s=self.budget.left_for_report()
                 )
                 try:
@@ -242,16 +300,19 @@ class Run:
             "note": report.note,
             "filed_by": by,
         }
+        self.reported = True
         await self.walk.say("report", said)
 
     async def _report_early_failure(self, error: BlockFailed) -> None:
         await self._withhold("the run failed")
-        await self._file_report(Report("failure", error.why, f"Hint: {error.hint}."), by="runner")
+        if not self.reported:
+            await self._file_report(Report("failure", error.why, f"Hint: {error.hint}."), by="runner")
 
     async def _perform_effect(self, effect: Effect) -> list[str]:
         if self.workspace is None:
             return []
-        await self.walk.say("effect.intent", {"id": effect.id, "key": effect.key})
+        intent = {"id": effect.id, "key": effect.key, "means": self.desk.means(effect)}
+        await self.walk.say("effect.intent", intent)
         work = asyncio.ensure_future(self.desk.perform(effect, self.workspace))
         try:
             done = await asyncio.shield(work)
@@ -266,14 +327,13 @@ class Run:
         return [effect.target, f"{effect.kind}:{effect.target}"] if done.state == "delivered" else []
 
     async def _withhold(self, why: str) -> None:
-        for effect in self.desk.staged:
-            if effect.refusal is None and effect.id not in self.desk.settled:
-                await self._result(effect, "withheld", why)
+        for effect in self.desk.left:
+            await self._result(effect, "withheld", why)
 
     async def _result(
         self, effect: Effect, state: str, detail: str, destination: str | None = None, reverse: str | None = None
     ) -> None:
-        self.desk.settled.add(effect.id)
+        self.desk.states[effect.id] = state
         said = {"id": effect.id, "state": state, "detail": detail, "destination": destination, "reverse": reverse}
         await self.walk.say("effect.result", said)
 
@@ -283,8 +343,9 @@ class Run:
 
     async def _gap(self, gap_type: str, requested_code: str, description: str) -> None:
         gap = {"gap_type": gap_type, "requested_code": requested_code, "description": description}
-        self.gaps.append(gap)
-        await self.walk.say("gap", gap)
+        if gap not in self.gaps:  # else it was said before the run was interrupted
+            self.gaps.append(gap)
+            await self.walk.say("gap", gap)
 
     async def _skip(self, blocks: tuple[CanonicalBlock, ...], why: str) -> None:
         for block in blocks:
@@ -299,9 +360,14 @@ class Run:
         return "completed", None, None
 
 
-async def run_order(order: Order, link: DaemonLink, clock: Clock, secrets: Mapping[str, str]) -> End:
-    """Perform one run; stops at once when the daemon cancels it or is lost. Raises `DaemonLost`."""
-    run = Run(order, link, clock, secrets)
+async def run_order(
+    order: Order, link: DaemonLink, clock: Clock, secrets: Mapping[str, str], before: Before
+) -> End:
+    """Perform one run, or what an interrupted one left of it; stops at once when the daemon cancels it or is lost.
+
+    Raises `DaemonLost`.
+    """
+    run = Run(order, link, clock, secrets, before)
     work = asyncio.ensure_future(run.perform())
     stop = asyncio.ensure_future(_stopped(link))
     try:

@@ -65,17 +65,12 @@ class Workspace:
 async def lay_out(order: Order) -> Workspace:
     """Clone every repository of the order below its run folder. Raises `WorkspaceFailed`, naming the one."""
     run_dir = Path(order.run_dir)
-    folders = {name: run_dir / name for name in ("git", "workspace", "history", "scratch")}
+    folders = _folders(run_dir)
+    if order.resumed is not None:  # it was interrupted half-way: all anew
+        dispose(run_dir)
     for folder in folders.values():
         folder.mkdir(mode=0o700)
-    safe = [path for item in order.repositories if item.local for path in safe_spellings(item.url)]
-    git = Git.prepare(
-        run_dir,
-        agent=order.agent,
-        safe=[*safe, *(f"{folders['git']}/{item.name}.git" for item in order.repositories)],
-        search_path=order.search_path,
-        passed_env=order.passed_env,
-    )
+    git = prepare_git(order)
     cloned = []
     for item in order.repositories:
         try:
@@ -83,6 +78,42 @@ async def lay_out(order: Order) -> Workspace:
         except GitFailed as error:
             raise WorkspaceFailed(f"The repository {item.name} could not be cloned: {error}.") from error
     return Workspace(folders["workspace"], folders["scratch"], folders["history"], git, tuple(cloned))
+
+
+async def stand_again(order: Order) -> Workspace:
+    """The workspace of an interrupted run, as it was left. Raises `WorkspaceFailed` when it is not all there."""
+    folders, git = _folders(Path(order.run_dir)), prepare_git(order)
+    found = []
+    for item in order.repositories:
+        git_dir, files = private_clone(order, item), folders["workspace"] / item.name
+        history = folders["history"] / f"{item.name}.git"
+        if not all(folder.is_dir() for folder in (git_dir, files, history)):
+            raise WorkspaceFailed(f"The clone of {item.name} is gone from the run's folder.")
+        try:
+            branch = item.branch or await _default_branch(git, git_dir)
+            head = await _commit_of(git, git_dir, branch, asked=item.branch is not None)
+        except GitFailed as error:
+            raise WorkspaceFailed(f"The clone of {item.name} cannot be read any more: {error}.") from error
+        found.append(ClonedRepository(item, git_dir, files, history, branch, head))
+    return Workspace(folders["workspace"], folders["scratch"], folders["history"], git, tuple(found))
+
+
+def private_clone(order: Order, item: OrderedRepository) -> Path:
+    """Where the private git directory of a run's repository lies."""
+    return _folders(Path(order.run_dir))["git"] / f"{item.name}.git"
+
+
+def prepare_git(order: Order) -> Git:
+    """The way to call git for one run, its configuration written into the run's folder."""
+    run_dir = Path(order.run_dir)
+    safe = [path for item in order.repositories if item.local for path in safe_spellings(item.url)]
+    return Git.prepare(
+        run_dir,
+        agent=order.agent,
+        safe=[*safe, *(str(private_clone(order, item)) for item in order.repositories)],
+        search_path=order.search_path,
+        passed_env=order.passed_env,
+    )
 
 
 async def _clone(git: Git, item: OrderedRepository, folders: dict[str, Path]) -> ClonedRepository:
@@ -134,7 +165,11 @@ def nested_git(files: Path) -> str | None:
     return None
 
 
-def dispose(workspace: Workspace) -> None:
+def dispose(run_dir: Path) -> None:
     """Remove what only the session needed; the private git directory goes too, its pushes are done."""
-    for folder in (workspace.history, workspace.scratch, workspace.root, workspace.root.parent / "git"):
+    for folder in _folders(run_dir).values():
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(run_dir: Path) -> dict[str, Path]:
+    return {name: run_dir / name for name in ("git", "workspace", "history", "scratch")}

@@ -66,7 +66,8 @@ def make_backup(home: Home, schema: int, why: Why, now: datetime) -> Backup:
         back_up(home.store, draft / _STORE)
         for path, body in _files(home).items():
             _write(draft / path, body)
-        files = {str(path.relative_to(draft)): _digest(path) for path in sorted(draft.rglob("*")) if path.is_file()}
+        paths = [path for path in sorted(draft.rglob("*")) if path.is_file()]
+        files = {str(path.relative_to(draft)): _digest(path) for path in paths}
         made = Backup(draft, schema, instant(now), why, program_version(), files)
         _write(draft / _LIST, (json.dumps(_as_data(made), indent=2) + "\n").encode())
         for folder in (*(path for path in draft.rglob("*") if path.is_dir()), draft):
@@ -93,7 +94,8 @@ def backups(home: Home) -> list[Backup]:
             said = json.loads((folder / _LIST).read_bytes())
             files = {str(name): str(digest) for name, digest in said["files"].items()}
             why: Why = "rollback" if said["why"] == "rollback" else "upgrade"
-            found.append(Backup(folder, int(said["schema"]), str(said["made_at"]), why, str(said["program"]), files))
+            schema, made_at, program = int(said["schema"]), str(said["made_at"]), str(said["program"])
+            found.append(Backup(folder, schema, made_at, why, program, files))
     return sorted(found, key=lambda backup: (backup.made_at, backup.folder.name), reverse=True)
 
 
@@ -103,7 +105,7 @@ def check_backup(backup: Backup) -> None:
         path = backup.folder / name
         if not path.is_file() or _digest(path) != digest:
             says = f"The backup {backup.folder} is not as it was made: {name} differs."
-            raise Refused("backup_altered", says, hint="put an older backup back by hand, or leave things as they are")
+            raise Refused("backup_altered", says, hint="move it away, and the one before it is taken")
 
 
 def put_files_back(home: Home, backup: Backup) -> list[str]:

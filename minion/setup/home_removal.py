@@ -17,11 +17,12 @@ from server.contract.refusals import Refused
 # In the order they go: the store tells what was done outside and minion.json whose home it is, so they go late;
 # the lock is held to the very end.
 _ENTRIES: Final = (
-    "runs", "outbox", "skills", "routines", "secrets.json",
+    "backups", "runs", "outbox", "skills", "routines", "secrets.json",
+    "socket", "daemon.log.1", "daemon.log", "daemon.err",
     "minion.db.new", "minion.db-shm", "minion.db-wal", "minion.db-journal", "minion.db", "minion.json", "lock",
 )  # fmt: skip
-# What a writer that was killed leaves of a file it was writing.
-_DRAFT: Final = re.compile(r"\..+\.[0-9]+\.part")
+# What a writer that was killed leaves of a file it was writing, and an upgrade's check of the copy it looked at.
+_DRAFT: Final = re.compile(r"\..+\.[0-9]+\.part|\.upgrade-[a-z0-9_]{8}")
 
 
 @dataclass(frozen=True, slots=True)

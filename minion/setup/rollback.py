@@ -56,8 +56,8 @@ def plan_rollback(home: Home, config: Config) -> Rollback:
 def roll_back(home: Home, config: Config, now: datetime, *, lose: bool) -> tuple[Rollback, Backup]:
     """Put the newest backup from before an upgrade back, and give where what was there is kept.
 
-    The caller owns the home. Raises what `plan_rollback` does; `Refused` (`would_lose`) when runs, slots, answers or
-    changes of files came since, unless they may be lost; `StoreFailed`.
+    The caller owns the home. Raises what `plan_rollback` does; `Refused` (`would_lose`) when runs, slots, answers
+    or changes of files came since, unless they may be lost; `StoreFailed`.
     """
     plan = plan_rollback(home, config)
     lost = spell_loss(plan)

@@ -1,7 +1,7 @@
 """Upgrades a home's store to this program's version: a backup first, and nothing where the next week would differ.
 
-Everything is looked at inside the one transaction that migrates the store, before it is committed: a refusal, a kill
-or a full disk at any point leaves the store as it was (or, after the commit, whole and new).
+Everything is looked at inside the one transaction that migrates the store, before it is committed: a refusal, a
+kill or a full disk at any point leaves the store as it was (or, after the commit, whole and new).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from minion.store.local_db import SCHEMA_VERSION, examine
 from minion.store.migrations import back_up, migrate, stored_version
 from minion.store.plans import NotedPlan, Plan, all_noted
 from minion.store.routines import KeptRoutine, list_routines
-from minion.store.upgrade import Reader, admitted_before, check_kept, holdings, older
+from minion.store.upgrade import Holdings, Reader, admitted_before, check_kept, holdings, older
 from server.contract.digest import digest_of, instant, parse_instant
 from server.contract.refusals import NotFound, Refusal, Refused
 from server.contract.schedule import Schedule
@@ -82,7 +82,7 @@ class Outcome:
 
 
 def check(home: Home, config: Config, now: datetime) -> Outcome:
-    """What `upgrade` would do, tried out on a copy of the store; the home may be in use, and nothing in it changes.
+    """What `upgrade` would do, tried out on a copy of the store; the home, which may be in use, stays as it is.
 
     Raises `StoreUnreadable`, `StoreFailed`, and `NotFound` where there is no store.
     """
@@ -95,8 +95,9 @@ def check(home: Home, config: Config, now: datetime) -> Outcome:
         raise unwritable_home(home, error) from error
     try:
         copy = folder / home.store.name
+        _look_into(home, config, home.store, now)  # what is damaged is better named than copied
         back_up(home.store, copy)
-        return _migrated(home, config, copy, now, accept=True)
+        return _migrated(_look_into(home, config, copy, now), copy, accept=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -114,9 +115,10 @@ def upgrade(home: Home, config: Config, now: datetime, *, accept: bool) -> Outco
         if found.differences and not accept:
             raise _differ(found.differences)
         return found
+    before = _look_into(home, config, home.store, now)
     backup = make_backup(home, version, "upgrade", now)
     try:
-        found = _migrated(home, config, home.store, now, accept=accept)
+        found = _migrated(before, home.store, accept=accept)
     except BaseException:
         remove_backup(backup)  # it is a copy of what is there still
         raise
@@ -134,8 +136,8 @@ def bring_up_to_date(home: Home, config: Config, now: datetime, alert: Callable[
     done = upgrade(home, config, now, accept=False)
     backup = done.backup.folder if done.backup is not None else home.backups
     alert(
-        f"The run store was upgraded from version {done.before} to {done.after}, with all it held; it was backed up"
-        f" to {backup} first."
+        f"The run store was upgraded from version {done.before} to {done.after}, with all it held; a backup from"
+        f" before that is in {backup}."
     )
     for note in done.notes:
         alert(note)
@@ -154,31 +156,53 @@ def _version(home: Home, config: Config) -> int:
     return stored_version(home.store)
 
 
-def _migrated(home: Home, config: Config, path: Path, now: datetime, *, accept: bool) -> Outcome:
-    """Migrate the store at `path`, if all it held is there afterwards and the next week is as before."""
-    zones, week = _Zones(config.timezone), Planner(now, now + WEEK)
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """An older store as it was found: what it held, when its routines are due, and what was noted of that.
+
+    `read`: what this version reads in the files of routines that were not changed since, by routine id.
+    """
+
+    version: int
+    held: Holdings
+    routines: tuple[KeptRoutine, ...]
+    week: Planner
+    zones: _Zones
+    noted: tuple[NotedPlan, ...]
+    read: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...]
+
+
+def _look_into(home: Home, config: Config, path: Path, now: datetime) -> _Before:
+    """An older store at `path`, before anything is done to it. Raises `StoreUnreadable` for a damaged one."""
     with older(path) as db:
-        before, held, version = list_routines(db), holdings(db, path), stored_version(path)
-        plans = {kept.id: week.plan(zones.schedules(kept.document)) for kept in before}
-        noted = all_noted(db, zone=config.timezone, now=instant(now))
-        read, notes = _read_anew(home, config, db, before)
+        held, routines = holdings(db, path), tuple(list_routines(db))
+        noted = tuple(all_noted(db, zone=config.timezone, now=instant(now)))
+        read, notes = _read_anew(home, config, db, routines)
     if held.broken:
         chain = sorted(held.broken)[0][0]
-        notes = [*notes, f"The log was broken before the upgrade ({chain}), and is as it was: minion verify"]
+        notes.append(f"The log was broken before the upgrade ({chain}), and is as it was: minion verify")
+    week, zones = Planner(now, now + WEEK), _Zones(config.timezone)
+    return _Before(stored_version(path), held, routines, week, zones, noted, read, tuple(notes))
+
+
+def _migrated(was: _Before, path: Path, *, accept: bool) -> Outcome:
+    """Migrate the store at `path`, if all it held is there afterwards and the next week is as before."""
+    plans = {kept.id: was.week.plan(was.zones.schedules(kept.document)) for kept in was.routines}
     differences: list[Difference] = []
 
     def look(db: Reader) -> None:
-        check_kept(held, holdings(db, path))
-        after = {kept.id: read.get(kept.id, kept.document) for kept in list_routines(db)}
-        differences.extend(_differences(before, plans, after, week, zones))
-        differences.extend(_broken_promises(noted, after, zones))
+        check_kept(was.held, holdings(db, path))
+        after = {kept.id: was.read.get(kept.id, kept.document) for kept in list_routines(db)}
+        differences.extend(_differences(was.routines, plans, after, was.week, was.zones))
+        differences.extend(_broken_promises(was.noted, after, was.zones))
         if differences and not accept:
             raise _differ(differences)
 
     migrate(path, SCHEMA_VERSION, look)
-    slots = sum(plan.slots for plan in plans.values())
+    slots, runs = sum(plan.slots for plan in plans.values()), was.held.rows["runs"]
     return Outcome(
-        version, SCHEMA_VERSION, len(before), slots, held.rows["runs"], _one_each(differences), tuple(notes)
+        was.version, SCHEMA_VERSION, len(plans), slots, runs, _one_each(differences), was.notes
     )
 
 
@@ -227,7 +251,7 @@ def _owned(document: Mapping[str, Any], kept: KeptRoutine, config: Config) -> di
 
 
 class _Zones:
-    """Reads the schedules of admitted routines, each expression once; `default` is the zone of those without one."""
+    """Reads the schedules of admitted routines, each once; `default` is the zone of those that name none."""
 
     def __init__(self, default: str) -> None:
         self._default = default
@@ -266,7 +290,7 @@ def _broken_promises(
     for one in noted:
         span = (one.plan.begins_at, one.plan.ends_at)
         if span not in planners:
-            planners[span] = Planner(*map(parse_instant, span))
+            planners[span] = Planner(parse_instant(span[0]), parse_instant(span[1]))
         document = documents.get(one.routine_id)
         is_ = planners[span].plan(zones.schedules(document) if document is not None else ())
         differs = difference(one.plan, is_)
@@ -288,5 +312,6 @@ def _differ(differences: Sequence[Difference]) -> Refused:
     more = f", and {len(told) - 1} more differ" if len(told) > 1 else ""
     noted = f" ({told[0].noted_by} noted that)" if told[0].noted_by else ""
     says = f"With this version {told[0].sentence()}{noted}{more}."
-    return Refused("slots_differ", says, hint="minion upgrade --check shows all; `minion upgrade --accept` takes it")
+    hint = "minion upgrade --check; to take it, `minion upgrade --accept`"
+    return Refused("slots_differ", says, hint=hint)
 

@@ -74,5 +74,6 @@ def all_noted(db: sqlite3.Connection, *, zone: str, now: str) -> list[NotedPlan]
 
 
 def _noted(row: Any) -> NotedPlan:
-    plan = Plan(row["begins_at"], row["ends_at"], row["slots"], row["digest"], tuple(json.loads(row["first_slots"])))
+    first = tuple(json.loads(row["first_slots"]))
+    plan = Plan(row["begins_at"], row["ends_at"], row["slots"], row["digest"], first)
     return NotedPlan(row["routine_id"], row["name"], plan, row["version"])

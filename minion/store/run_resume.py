@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Longer ago, or more often, and a person should look first.
 WITHIN: Final = timedelta(hours=24)
 MOST_RESUMES: Final = 3
+NOT_ALLOWED: Final = "its routine does not allow it"
 _NOT: Final = "; not resumed: "
 
 
@@ -66,7 +67,7 @@ async def why_not_resumed(db: Connection, run_id: str, *, now: datetime) -> str 
     routine: dict[str, Any] = json.loads(kept[0]["document"]) if kept else {}
     halted = await halt_of(db)
     words = (
-        (not routine.get("resume"), "its routine does not allow it"),
+        (not routine.get("resume"), NOT_ALLOWED),
         (routine.get("paused"), "its routine is paused"),
         (halted is not None, "the minion is halted"),
         (parse_instant(run["ended_at"]) <= now - WITHIN, "it was interrupted over 24 hours ago"),

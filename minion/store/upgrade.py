@@ -1,4 +1,4 @@
-"""What an upgrade asks of a store: a look at an older one, what it holds, its soundness, and putting a copy back."""
+"""What an upgrade asks of a store: a look at an older one, what it holds, its soundness; a copy is put back."""
 
 from __future__ import annotations
 

@@ -160,6 +160,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.runner": _RUNNER,
     # The start of the runner's process is a composition root: it hands clock and secrets to the rest.
     "minion.runner.__main__": (*_RUNNER, "minion.clock", "minion.secrets_file"),
+    # A child that only looks: a process of its own, as a runner is.
+    "minion.runner.reading_back": (*_RUNNER, "minion.secrets_file"),
     "minion.daemon": (
         CONTRACT,
         "minion.wire",
