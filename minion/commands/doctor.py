@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -25,9 +25,10 @@ _OWN_NAME: Final = re.compile(r"(?:^|(?<=&& ))minion(?= )")
 
 
 @click.command("doctor")
+@click.option("--as-service", is_flag=True, help="As a service would find things, and what differs from here.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> int:
+def command(ctx: click.Context, as_service: bool, as_json: bool) -> int:
     """Run each thing that a minion needs, and say how to mend what does not work.
 
     Nothing is judged by its looks: a repository is cloned, a command runs in the sandbox, each engine does a piece
@@ -39,11 +40,15 @@ def command(ctx: click.Context, as_json: bool) -> int:
     from being believed. Nothing in the home is changed, and a home in use is examined all the same. Without a home
     only the machine is.
 
+    --as-service does all that in a process with the variables of the unit that `minion service install` wrote, or
+    would write: its PATH, no ssh agent, no terminal. A line `here:` says what is found otherwise from this shell.
+
     Exit code 0 when there is no problem, 1 when there is one.
 
     \b
     Examples:
       minion doctor
+      minion doctor --as-service
       minion doctor --json
       minion --home .minion doctor
     """
@@ -51,19 +56,38 @@ def command(ctx: click.Context, as_json: bool) -> int:
     from minion.doctor.examination import examine
 
     findings = examine(home_of(ctx), utc_now)
+    here: dict[int, Finding] = {}
+    if as_service:
+        from minion.doctor.as_service import examine_as_service
+
+        compared = examine_as_service(home_of(ctx), findings)
+        findings = [each.finding for each in compared]
+        here = {number: each.here for number, each in enumerate(compared) if each.here is not None}
     sound = all(finding.state != "problem" for finding in findings)
     if as_json:
-        print_json({"ok": sound, "findings": [{**f.as_data(), "fix": _fix(ctx, f)} for f in findings]})
+        told = [{**f.as_data(), "fix": _fix(ctx, f)} for f in findings]
+        for number, each in enumerate(told if as_service else ()):
+            other = here.get(number)
+            each["here"] = None if other is None else {"state": other.state, "says": other.says}
+        print_json({"ok": sound, "findings": told})
         return 0 if sound else 1
+    _print(ctx, findings, here)
+    return 0 if sound else 1
+
+
+def _print(ctx: click.Context, findings: Sequence[Finding], here: Mapping[int, Finding]) -> None:
+    """The findings for people; below one that is otherwise `here`, by its number, what it is here."""
     width = max(len(finding.name) for finding in findings)
-    for finding in findings:
+    for number, finding in enumerate(findings):
         state = mark(finding.state) + " " * (_WIDEST_STATE - len(finding.state))
         margin = " " * (_WIDEST_STATE + 6 + width)
         click.echo(f"{state}  {finding.name:<{width}}  {_wrapped(finding.says, margin)}")
+        if number in here:
+            other = here[number]
+            click.echo(f"{margin}here: {mark(other.state)}  {_wrapped(other.says, margin)}")
         if finding.fix is not None:  # never broken: it is copied
             click.echo(f"{margin}{click.style('fix:', bold=True)} {_fix(ctx, finding)}")
     click.echo(_conclusion(findings))
-    return 0 if sound else 1
 
 
 def _wrapped(says: str, margin: str) -> str:

@@ -60,8 +60,9 @@ def install(ctx: click.Context, now: bool, replace: bool, as_json: bool) -> None
     unit = unit_of(home, load_config(home))
     before = init_system.ask(unit)
     if now and not before.usable:
+        says = f"{_manager(unit)} cannot be asked here; nothing was written."
         hint = "leave --now out, or have another supervisor run `minion up --foreground`"
-        raise Refused("no_service_manager", f"{_manager(unit)} cannot be asked here; nothing was written.", hint=hint)
+        raise Refused("no_service_manager", says, hint=hint)
     if now and not before.active:
         with held(home, "minion service install"):  # refused now, naming who is up, and not by the manager later
             pass
@@ -193,7 +194,7 @@ def state_of(unit: Unit) -> str:
 
 def _tell_lingering(unit: Unit, standing: Standing) -> None:
     if not standing.usable:
-        click.echo(f"  {_manager(unit)} cannot be asked here; any other supervisor can run `minion up --foreground`")
+        click.echo(f"  {_manager(unit)} cannot be asked here; any supervisor can run `minion up --foreground`")
     elif unit.kind == "launchd":
         click.echo("  it runs while you are logged in, as agents of launchd do")
     elif standing.lingers:

@@ -84,8 +84,8 @@ def command(ctx: click.Context, keep_data: bool, yes: bool, as_json: bool) -> No
         _print(farewell, err=as_json)
         if farewell.removed and not yes:
             ask(name if contents is not None and not keep_data else None, keep_data=keep_data)
-        # The service first: it would start what is gone. Then data: while the program stands, a removal that was cut
-        # off can be called again.
+        # The service first: it would start what is gone. Then data: while the program stands, a removal that was
+        # cut off can be called again.
         if unit is not None:
             _remove_service(unit)
         if contents is not None and not keep_data:

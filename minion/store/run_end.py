@@ -105,16 +105,19 @@ async def close_what_is_open(db: Connection, run_id: str, *, now: str) -> None:
 async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
     """Remove all but the `keep` runs that ended last, each behind a tombstone; the folders that may go now.
 
-    A run that has not ended is never pruned, and does not count; nor does one with an effect that nobody settled,
-    which is shown until somebody does. Its end says how new a run is: one that took long would otherwise be gone
-    the moment it ended.
+    A run that has not ended is never pruned, and does not count. One with an effect that nobody settled is shown
+    until somebody does, and counts apart: as many of those are kept again. Its end says how new a run is: one that
+    took long would otherwise be gone the moment it ended.
     """
     ended = [state for state in _STATES if has_ended(state)]
     marks = ", ".join("?" * len(ended))
-    # Not by the clock, which may have been set back: the home's chain has the ends in their order.
-    query = f"SELECT * FROM runs WHERE state IN ({marks}) AND {_SETTLED} ORDER BY {_END} DESC LIMIT -1 OFFSET ?"  # noqa: S608
+    too_old = []
+    for settled in (_SETTLED, f"NOT {_SETTLED}"):
+        # Not by the clock, which may have been set back: the home's chain has the ends in their order.
+        query = f"SELECT * FROM runs WHERE state IN ({marks}) AND {settled} ORDER BY {_END} DESC LIMIT -1 OFFSET ?"  # noqa: S608
+        too_old += await db.execute_fetchall(query, (*ended, keep))
     folders = []
-    for run in list(await db.execute_fetchall(query, (*ended, keep))):
+    for run in too_old:
         body = {name: run[name] for name in ("routine", "ended_at", "verdict")} | {"pruned_at": now}
         body["usage"] = json.loads(run["usage"])  # what was spent stays known for ever
         await append_home(db, "tombstone", run["id"], {**body, **await chain_heads(db, run["id"])})
@@ -126,7 +129,7 @@ async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
 
 
 _STATES: Final[tuple[RunState, ...]] = ("completed", "failed", "cancelled", "timed_out", "interrupted", "violated")
-_SETTLED: Final = "id NOT IN (SELECT run_id FROM effects WHERE state = 'unknown')"
+_SETTLED: Final = "(id NOT IN (SELECT run_id FROM effects WHERE state = 'unknown'))"
 # A run that was resumed ended again; one whose effect was settled afterwards only got another seal.
 _END: Final = """(SELECT max(position) FROM home_chain
     WHERE ref = runs.id AND kind = 'run' AND json_extract(body, '$.settled') IS NULL)"""

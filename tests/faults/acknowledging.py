@@ -1,6 +1,6 @@
 """A writer of a store that says `ack N` after each commit; of its system calls power cuts are made.
 
-Run as `python -m tests.faults.acknowledging STORE MODE NUMBER`; MODE is the store's own `FULL`, or for the controls
+Run as `python -m tests.faults.acknowledging STORE MODE NUMBER`; MODE is `FULL`, as the store is, or for controls
 `NORMAL` or `OFF`.
 """
 

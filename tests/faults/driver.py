@@ -1,6 +1,7 @@
 """An owner of a home that dies: opens it, performs one run, and kills itself when it hears a given event.
 
-Run as `python -m tests.faults.driver HOME ROUTINE INPUT SEQ`; a SEQ of 0 lets it live.
+Run as `python -m tests.faults.driver HOME ROUTINE INPUT SEQ`; a SEQ of 0 lets it live. With `-` for ROUTINE it has
+interrupted runs go on instead.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ async def main(home: Home, routine: str, given: str, last: int) -> None:
     """Perform one run; the kill comes before the event is written down."""
 
     def on_event(_run_id: str, event: Event) -> None:
-        if event.seq == last:
+        if last and event.seq >= last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     async with opened(home, "a test's driver", clock=utc_now, alert=print, on_event=on_event) as minion:
-        await run_once(minion, routine, given=given)
+        if routine != "-":
+            await run_once(minion, routine, given=given)
+            return
+        for run in await minion.supervisor.interrupted():
+            await minion.supervisor.resume(run)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""F2, F4 for an upgrade and its rollback: killed, or on a failing disk, at each write; nothing is lost or half done."""
+"""F2, F4: an upgrade or a rollback is killed, or the disk fails, at each write; nothing is lost or half done."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.faults.kills import Trials
 from tests.minion.older_stores import content_of, put_home_of_version_1
 from tests.whole.homes import clean_environment, command_line
 
-CALLS: Final = "pwrite64,write,fdatasync,fsync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,rmdir,chmod"
 DISK: Final = "pwrite64,write,fdatasync,fsync,ftruncate,mkdir"
+CALLS: Final = f"{DISK},rename,renameat,renameat2,unlink,unlinkat,rmdir,chmod"
 PATIENCE_S: Final = 60.0
 SHORT: Final = 8
 
@@ -90,7 +90,8 @@ def audit(home: Home, content: dict[str, list[object]], files: Files) -> list[st
     if stored_version(home.store) not in (1, SCHEMA_VERSION):
         wrong.append(f"the store is of version {stored_version(home.store)}")
     here = files_of(home)
-    wrong += [f"{name} is not as it was" for name in files if name.startswith("routines/") and here.get(name) != files[name]]
+    routines = [name for name in files if name.startswith("routines/")]
+    wrong += [f"{name} is not as it was" for name in routines if here.get(name) != files[name]]
     for backup in backups(home):
         check_backup(backup)
         if content_of(backup.store) != content:

@@ -188,9 +188,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.daemon.census",
         "minion.daemon.cgroups",
         "minion.setup.installation",
+        "minion.setup.service",
+        "minion.setup.init_system",
         "minion.doctor",
         CLOCK_TYPE,
     ),
+    # A child that examines things from other variables: it hands the clock to the examination.
+    "minion.doctor.__main__": ("minion.clock", "minion.config", "minion.doctor"),
     "minion.app": (CONTRACT, *_MINION_ROOMS),
     "minion.release": (),
     "minion.standing": (CONTRACT, "minion.store", "minion.daemon.timetable"),

@@ -57,6 +57,19 @@ def test_the_newest_ended_runs_are_kept_and_the_unfinished_never_go(tmp_path: Pa
 
 
 @pytest.mark.promise("STO-1")
+def test_runs_with_an_effect_that_nobody_settled_are_kept_apart_and_not_without_end(tmp_path: Path) -> None:
+    async def story(writer: Writer) -> list[str]:
+        for number in range(1, 7):
+            state = "unknown" if number <= 4 else "delivered"
+            await perform(writer, make_order(number), Teller(number).plain().perform(state))
+        return await writer.transact(lambda db: prune(db, keep=2, now=LATER))
+
+    assert sorted(with_store(tmp_path, story)) == [f"/nowhere/{numbered_id('run_', number)}" for number in (1, 2)]
+    left = [numbered_id("run_", number) for number in (3, 4, 5, 6)]
+    assert rows(tmp_path, "SELECT id FROM runs ORDER BY ordinal") == [(run,) for run in left]
+
+
+@pytest.mark.promise("STO-1")
 def test_the_tombstone_of_a_pruned_run_keeps_its_heads_for_ever(tmp_path: Path) -> None:
     async def story(writer: Writer) -> dict[str, str]:
         await perform(writer, make_order(), Teller().plain())
