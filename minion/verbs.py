@@ -262,7 +262,8 @@ async def _report(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
     try:
         report = validate(params.table("report"))
     except InvalidReport as error:
-        raise BadUse("bad_report", str(error), hint="send {outcome, summary, details}") from error
+        says = f"The report cannot be taken: {str(error)[:1].lower()}{str(error)[1:]}"
+        raise BadUse("bad_report", says, hint="send outcome, summary and details") from error
     redact = Redactor([*read_secrets(minion.home.secrets_file).values(), token]).data
     claim = redact({"outcome": report.outcome, "summary": report.summary, "details": report.details})
     now = instant(minion.clock())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-# RUN: how a run goes and what is said of it · ENV: the safety envelope · CAP: caps · STO: what is kept
-# WAT: who is told when something goes wrong · CLI: the command line · UPG: upgrades · SVC: as a service
-# DOC: routines, skills and schedules as documents · SKL: the bundled skills
+# RUN: how a run goes and what is said of it · RES: resumed runs · EFF: effects · ENV: the safety envelope
+# CAP: caps · STO: what is kept · DMN: the daemon · WAT: who is told · UPG: upgrades · SVC: as a service
+# CLI: the command line · DOC: routines, skills and schedules as documents · SKL: the bundled skills
 PROMISES: dict[str, str] = {
     "RUN-1": "A skill that exits with anything but 0 fails the run; it is never reported completed.",
     "RUN-2": "Two runs at once never mix names, inputs, scripts, outputs or logs.",
@@ -59,9 +59,9 @@ PROMISES: dict[str, str] = {
     "DMN-10": "A changed routine file changes that job only; its history and last run stay.",
     "DMN-11": "The minion API serves this user alone and survives whatever a client sends or how it leaves.",
     "DMN-12": "A routine with a strict lock waits for a person when what it runs with has changed.",
-    "UPG-1": "An upgrade backs up first, keeps every routine, run and slot; refused where the next week would differ.",
+    "UPG-1": "An upgrade backs up, keeps every routine, run and slot, and is refused where next week differs.",
     "UPG-2": "An upgrade can be taken back.",
-    "SVC-1": "`minion service install` writes a unit that starts the daemon in a bare environment, removes only its own.",
+    "SVC-1": "The unit of `minion service` starts the daemon in a bare environment; only our own is removed.",
     "WAT-1": "People are told once when a routine fails, misses, or does not deliver, and once when it recovers.",
     "WAT-2": "An alert that cannot be sent is kept, retried and shown until it is.",
     "WAT-3": "A dead-man's switch is called after each run, because a dead daemon tells nobody.",

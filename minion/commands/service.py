@@ -29,11 +29,10 @@ def command() -> None:
     Examples:
       minion service install --now
       minion service show
-      minion doctor --as-service
     """
 
 
-@command.command("install")
+@command.command("install", short_help="Write the unit, and say what brings it up.")
 @click.option("--now", is_flag=True, help="Also have the system start it, now and from now on.")
 @click.option("--replace", is_flag=True, help="Also over a unit that somebody edited.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -87,7 +86,7 @@ def install(ctx: click.Context, now: bool, replace: bool, as_json: bool) -> None
         click.echo("\n".join(f"    {line}" for line in todo))
 
 
-@command.command("uninstall")
+@command.command("uninstall", short_help="Remove the unit that install wrote.")
 @click.option("--now", is_flag=True, help="Also have the system stop it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
@@ -134,7 +133,7 @@ def take_away(unit: Unit, *, stop: bool) -> tuple[list[str], bool]:
     return gone, before.active and not stop
 
 
-@command.command("show")
+@command.command("show", short_help="Show the unit and how it stands.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:

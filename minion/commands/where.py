@@ -28,6 +28,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     places = {
         "home": home.root, "config": home.config_file, "routines": home.routines, "skills": home.skills,
         "runs": home.runs, "outbox": home.outbox, "secrets": home.secrets_file, "store": home.store,
+        "backups": home.backups,
         "bundled skills": bundled_folder(), "program": Path(sys.argv[0]).resolve(), "python": Path(sys.executable),
     }  # fmt: skip
     if as_json:

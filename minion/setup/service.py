@@ -56,7 +56,7 @@ def unit_of(home: Home, config: Config, *, platform: str = sys.platform) -> Unit
 
     The default home's is called `minion`, any other's by a hash of its path: there can be one for each home.
     """
-    program, path = own_program(), service_path()
+    program, path = own_program(Path(sys.prefix)), service_path()
     own = "" if home.root == default_home().root else f"-{hashlib.sha256(os.fsencode(home.root)).hexdigest()[:8]}"
     for word in (program, home.root, path):
         if any(ord(letter) < 32 for letter in str(word)):
@@ -216,12 +216,11 @@ def _check_ours(unit: Unit, text: str, *, hint: str | None) -> None:
         raise Refused("unit_edited", says, hint=hint)
 
 
-def own_program() -> Path:
-    """How a service calls this program: by what outlives the next installation. Raises `Refused`.
+def own_program(prefix: Path) -> Path:
+    """How a service calls the program in an environment: by what outlives the next installation. Raises `Refused`.
 
     `make install` builds each version in a folder of its own and switches a link to it: the link, then.
     """
-    prefix = Path(sys.prefix)
     installed = place_of(prefix)
     if installed is not None and is_ours(installed, installed.links[0]):
         return installed.links[0]

@@ -97,12 +97,12 @@ def check(home: Home, config: Config, now: datetime) -> Outcome:
         copy = folder / home.store.name
         _look_into(home, config, home.store, now)  # what is damaged is better named than copied
         back_up(home.store, copy)
-        return _migrated(_look_into(home, config, copy, now), copy, accept=True)
+        return _migrated(_look_into(home, config, copy, now), copy, SCHEMA_VERSION, accept=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def upgrade(home: Home, config: Config, now: datetime, *, accept: bool) -> Outcome:
+def upgrade(home: Home, config: Config, now: datetime, *, accept: bool, to: int = SCHEMA_VERSION) -> Outcome:
     """Bring the store to this program's version; the caller owns the home.
 
     Raises `Refused` (`slots_differ`) where a routine's next week would change, unless that is accepted;
@@ -110,7 +110,7 @@ def upgrade(home: Home, config: Config, now: datetime, *, accept: bool) -> Outco
     """
     version = _version(home, config)
     clear_scratch(home)
-    if version == SCHEMA_VERSION:
+    if version == to:
         found = _compared(home, config, now)
         if found.differences and not accept:
             raise _differ(found.differences)
@@ -118,7 +118,7 @@ def upgrade(home: Home, config: Config, now: datetime, *, accept: bool) -> Outco
     before = _look_into(home, config, home.store, now)
     backup = make_backup(home, version, "upgrade", now)
     try:
-        found = _migrated(before, home.store, accept=accept)
+        found = _migrated(before, home.store, to, accept=accept)
     except BaseException:
         remove_backup(backup)  # it is a copy of what is there still
         raise
@@ -186,7 +186,7 @@ def _look_into(home: Home, config: Config, path: Path, now: datetime) -> _Before
     return _Before(stored_version(path), held, routines, week, zones, noted, read, tuple(notes))
 
 
-def _migrated(was: _Before, path: Path, *, accept: bool) -> Outcome:
+def _migrated(was: _Before, path: Path, to: int, *, accept: bool) -> Outcome:
     """Migrate the store at `path`, if all it held is there afterwards and the next week is as before."""
     plans = {kept.id: was.week.plan(was.zones.schedules(kept.document)) for kept in was.routines}
     differences: list[Difference] = []
@@ -199,11 +199,9 @@ def _migrated(was: _Before, path: Path, *, accept: bool) -> Outcome:
         if differences and not accept:
             raise _differ(differences)
 
-    migrate(path, SCHEMA_VERSION, look)
+    migrate(path, to, look)
     slots, runs = sum(plan.slots for plan in plans.values()), was.held.rows["runs"]
-    return Outcome(
-        was.version, SCHEMA_VERSION, len(plans), slots, runs, _one_each(differences), was.notes
-    )
+    return Outcome(was.version, to, len(plans), slots, runs, _one_each(differences), was.notes)
 
 
 def _compared(home: Home, config: Config, now: datetime) -> Outcome:

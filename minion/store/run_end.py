@@ -111,7 +111,7 @@ async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
     """
     ended = [state for state in _STATES if has_ended(state)]
     marks = ", ".join("?" * len(ended))
-    too_old = []
+    too_old: list[Any] = []
     for settled in (_SETTLED, f"NOT {_SETTLED}"):
         # Not by the clock, which may have been set back: the home's chain has the ends in their order.
         query = f"SELECT * FROM runs WHERE state IN ({marks}) AND {settled} ORDER BY {_END} DESC LIMIT -1 OFFSET ?"  # noqa: S608

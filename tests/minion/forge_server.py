@@ -46,6 +46,9 @@ class _Handler(BaseHTTPRequestHandler):
         if "head" in asked:
             head = asked["head"][0].partition(":")[2]
             found = [item for item in found if item["head"] == head and item["base"] == asked["base"][0]]
+        if "page" in asked:
+            size, page = int(asked["per_page"][0]), int(asked["page"][0])
+            found = found[size * (page - 1) : size * page]
         self._answer(200, found)
 
     def do_POST(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from minion.admission import VERSION, answers_of, routine_candidate
 from minion.config import Config, Home, load_config
 from minion.setup.upgrade import Outcome, upgrade
-from minion.store.local_db import _APPEND_ONLY, _TABLES, _TRIGGERS, APPLICATION_ID, create
+from minion.store.local_db import _APPEND_ONLY, _TABLES, _TRIGGERS, APPLICATION_ID, SCHEMA_VERSION, create
 from minion.store.routines import keep_routine
 from minion.store.writer import Writer, open_writer
 from server.contract.digest import canonical_json
@@ -109,9 +109,9 @@ def files_in(home: Home) -> dict[str, bytes]:
     return {str(path.relative_to(home.root)): path.read_bytes() for path in paths if path.name != "lock"}
 
 
-def upgraded(home: Home, *, accept: bool = False, now: datetime = NOW) -> Outcome:
+def upgraded(home: Home, *, accept: bool = False, now: datetime = NOW, to: int = SCHEMA_VERSION) -> Outcome:
     """Upgrade a home's store, as its owner would."""
-    return upgrade(home, load_config(home), now, accept=accept)
+    return upgrade(home, load_config(home), now, accept=accept, to=to)
 
 
 def with_sql(path: Path, *statements: str, values: Sequence[Any] = ()) -> None:

@@ -1,4 +1,4 @@
-"""`minion doctor --as-service`: what a service has of its environment, and what it finds otherwise than a shell."""
+"""`minion doctor --as-service`: what a service has of an environment, and what it finds otherwise than here."""
 
 from __future__ import annotations
 

@@ -9,17 +9,24 @@ from typing import Any
 
 import pytest
 
+from minion.clock import utc_now
 from minion.config import Home
 from minion.daemon.plan import MOST_SLOTS, WEEK, Planner, difference
 from minion.daemon.plan_keeper import PlanKeeper
 from minion.daemon.timetable import Schedules, Timetable, entries_of
-from minion.store.local_db import read_only
+from minion.setup.backups import backups
+from minion.store import migrations
+from minion.store.local_db import SCHEMA_VERSION, read_only
+from minion.store.migrations import stored_version
 from minion.store.plans import all_noted
 from minion.store.routines import find_routine, list_routines
 from minion.store.writer import open_writer
+from server.contract.digest import instant
 from server.contract.refusals import Refused
 from server.contract.schedule import restore_schedule
-from tests.minion.older_stores import NOW, put_home_of_version_1, upgraded
+from tests.minion.older_stores import NOW, content_of, put_home_of_version_1, upgraded
+from tests.waiting import wait_until
+from tests.whole.daemons import daemon_up
 
 
 @pytest.fixture
@@ -101,6 +108,26 @@ def test_what_the_daemon_noted_is_what_a_later_version_is_held_against(home: Hom
     assert upgraded(home, now=NOW + timedelta(days=1)).differences == ()
 
 
+@pytest.mark.promise("UPG-1")
+def test_the_next_migration_is_held_against_what_was_noted_too(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgraded(home)
+
+    async def note() -> None:
+        async with open_writer(home.store) as writer:
+            await keeper_of(home, writer, crons={"early": "0 8 * * *"}).note()
+
+    asyncio.run(note())
+    monkeypatch.setitem(migrations.STEPS, SCHEMA_VERSION + 1, "CREATE TABLE more (x);")
+    with pytest.raises(Refused) as caught:
+        upgraded(home, to=SCHEMA_VERSION + 1)
+    assert (caught.value.code, stored_version(home.store)) == ("slots_differ", SCHEMA_VERSION)
+    (differs,) = upgraded(home, to=SCHEMA_VERSION + 1, accept=True).differences
+    assert (differs.routine, differs.noted_by) == ("early", "0.9")
+    assert stored_version(home.store) == SCHEMA_VERSION + 1
+
+
 def test_a_routine_that_was_changed_since_is_not_held_against_its_plan(home: Home) -> None:
     upgraded(home)
 
@@ -132,3 +159,22 @@ def test_the_plan_of_a_routine_without_a_schedule_is_forgotten(home: Home) -> No
     with read_only(home.store) as db:
         noted = all_noted(db, zone="Europe/Berlin", now="2026-11-23T00:00:00.000Z")
     assert [one.routine for one in noted] == ["early"]
+
+
+@pytest.mark.heavy
+@pytest.mark.promise("UPG-1")
+def test_a_daemon_that_finds_an_older_store_upgrades_it_and_notes_the_coming_week(home: Home) -> None:
+    content = content_of(home.store)
+    with daemon_up(home) as daemon:
+        assert stored_version(home.store) == SCHEMA_VERSION
+        assert "upgraded from version 1" in daemon.log()
+
+        def noted() -> list[str]:
+            with read_only(home.store) as db:
+                return [one.routine for one in all_noted(db, zone="Europe/Berlin", now=instant(utc_now()))]
+
+        assert wait_until(lambda: sorted(noted()) == ["early", "often"], 20)
+        assert (daemon.ask("live")["health"], daemon.stop()) == ("ok", 0)
+    assert [backup.schema for backup in backups(home)] == [1]
+    # Its own start added nothing but what it read anew in the routine files.
+    assert content_of(home.store)["runs"] == content["runs"]

@@ -19,7 +19,7 @@ import pytest
 from minion.config import Home, default_home, load_config
 from minion.daemon_client import connected
 from minion.setup import service
-from minion.setup.service import Unit, path_in, place, remove, standing, unit_of
+from minion.setup.service import Unit, own_program, path_in, place, remove, standing, unit_of
 from server.contract.refusals import NotFound, Refused
 from tests.minion.patients import put_program
 from tests.minion.units import command_of, oddly_named_home, settings
@@ -115,24 +115,19 @@ def test_a_home_whose_path_no_unit_can_name_is_refused(tmp_path: Path) -> None:
     assert caught.value.code == "unit_path"
 
 
-def test_a_program_that_is_not_there_is_no_service(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service.sys, "prefix", str(tmp_path))
+def test_a_program_that_is_not_there_is_no_service(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
-        unit_of(home, load_config(home))
+        own_program(tmp_path)
     assert (caught.value.code, caught.value.hint) == ("no_program", "make install")
 
 
-def test_an_installed_program_is_called_by_the_link_that_outlives_it(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_program_is_called_by_the_link_that_outlives_it(tmp_path: Path) -> None:
     program, link = tmp_path / "share" / "minion-hq" / "program-1", tmp_path / "bin" / "minion"
     put_program(program / "bin", "minion", "true")
+    assert own_program(program) == program / "bin" / "minion"  # somebody took the link away
     link.parent.mkdir()
     link.symlink_to(program / "bin" / "minion")
-    monkeypatch.setattr(service.sys, "prefix", str(program))
-    assert unit_of(home, load_config(home)).program == link
+    assert own_program(program) == link
 
 
 @pytest.mark.promise("SVC-1")

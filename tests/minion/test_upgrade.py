@@ -277,6 +277,13 @@ def test_an_upgrade_that_finds_nothing_to_do_changes_nothing(home: Home) -> None
     assert files_in(home) == before
 
 
+def test_who_only_reads_an_older_store_is_told_to_upgrade_it(home: Home) -> None:
+    before = files_in(home)
+    with pytest.raises(StoreUnreadable) as caught, read_only(home.store):
+        raise AssertionError("it was opened")
+    assert (caught.value.code, caught.value.hint, files_in(home)) == ("store_older", "minion upgrade", before)
+
+
 def test_without_a_store_there_is_nothing_to_upgrade(tmp_path: Path) -> None:
     bare = make_home(tmp_path)
     with pytest.raises(NotFound) as caught:

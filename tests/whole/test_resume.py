@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from minion.app import Minion
+from minion.clock import utc_now
 from minion.config import Home
 from minion.store.local_db import read_only
 from minion.store.run_history import breaches
 from minion.wire import Event
-from tests.faults.kills import kill, newest_run, runner_of
+from tests.faults.kills import kill, runner_of
+from tests.faults.resumed_runs import open_and_go_on
 from tests.waiting import wait_until
 from tests.whole.daemons import daemon_up
 from tests.whole.homes import (
@@ -23,7 +26,10 @@ from tests.whole.homes import (
     events_of,
     make_home,
     perform,
+    performed,
+    run_cli,
     run_of,
+    run_once,
     steps_of,
     write_routine,
     write_secrets,
@@ -38,7 +44,15 @@ TWO = COUNTED + """
 seen = [(r['skill'], r['state'], r['text'], r['data'], r['effects']) for r in task['results']]
 answer(text=json.dumps(seen), effects=[{'kind': 'message', 'target': 'team', 'body': task['input']}])
 """
-Strike = Callable[[Minion, str], None]
+
+# Waits for ever the first time, and says so by a file.
+WAITS = """
+import signal
+begun = os.path.join(os.environ['TALLY'], 'begun')
+if not os.path.exists(begun):
+    open(begun, 'w').close()
+    signal.pause()
+"""
 
 
 @pytest.fixture
@@ -99,18 +113,20 @@ def intact(home: Home) -> bool:
 
 @pytest.mark.promise("RES-1")
 def test_a_run_whose_runner_dies_goes_on_where_it_was_and_repeats_nothing(home: Home, hook: Webhook) -> None:
-    # In the second skill before it has a result, and again after its message was delivered.
-    strikes = struck_at(at("step.started", code="LLM-TWO"), at("effect.result", state="delivered"), home=home)
+    # In the second skill; when the report was made and nobody had kept it; before the file was written.
+    write_skill(home, "two", WAITS + TWO)
+    struck = (at("step.started", code="LLM-TWO"), at("report", filed_by="session"), at("effect.intent"))
+    strikes = struck_at(*struck, home=home)
     run = asyncio.run(perform(home, "work", given="hello", on_event=strikes))
     assert (run["state"], run["verdict"], run["conformance"]) == ("completed", "ok", "conformant"), run
     assert run["topology"] == run["canonical"]
     assert [block["state"] for block in run["blocks"]] == ["completed"] * 4
-    assert len({session["id"] for session in run["sessions"]}) == 3
+    assert len({session["id"] for session in run["sessions"]}) == 4
     assert [(effect["kind"], effect["state"]) for effect in run["effects"]] == [
         ("file", "delivered"), ("message", "delivered"),
     ]  # fmt: skip
     assert hook.texts("/ok") == ["hello"]
-    assert tally(home, "one") == 1
+    assert (tally(home, "one"), tally(home, "two")) == (1, 1)
     assert [(code, state) for code, state, _ in steps_of(run)] == [
         ("TSK-VALIDATE-TRIGGER", "completed"), ("SCR-CLONE-REPO", "completed"), ("LLM-ONE", "completed"),
         ("LLM-TWO", "interrupted"), ("LLM-TWO", "completed"),
@@ -118,7 +134,154 @@ def test_a_run_whose_runner_dies_goes_on_where_it_was_and_repeats_nothing(home: 
     ]  # fmt: skip
     seen = json.loads(events_of(home, run, "skill.result")[-1]["text"])
     assert seen == [["one", "completed", "one", {"n": 1}, [{"kind": "file", "target": "a.md"}]]]
-    assert [report["filed_by"] for report in events_of(home, run, "report")][-1] == "session"
+    assert [report["filed_by"] for report in events_of(home, run, "report")] == ["supervisor", "session"]
     moves = [(move["from"], move["to"]) for move in events_of(home, run, "run.moved")]
-    assert moves.count(("interrupted", "running")) == 2
+    assert moves.count(("interrupted", "running")) == 3
+    # That the file had not been written was looked up before it was.
+    (settled,) = events_of(home, run, "effect.settled")
+    assert (settled["state"], settled["by"]) == ("failed", "read-back")
     assert intact(home)
+
+
+async def abandoned(home: Home, when: Callable[[Event], bool]) -> str:
+    """A run of `work` that is interrupted at an event as by a daemon that stops; its id."""
+    due = asyncio.Event()
+
+    def on_event(_run_id: str, event: Event) -> None:
+        if when(event):
+            due.set()
+
+    async with at_work(home, on_event=on_event) as minion:
+        running = asyncio.ensure_future(run_once(minion, "work", given="hello"))
+        await due.wait()
+        await minion.supervisor.abandon_all("the minion was stopped")
+        return await running
+
+
+@pytest.mark.promise("RES-1")
+def test_without_a_word_in_the_routine_nothing_goes_on(home: Home, hook: Webhook) -> None:
+    routine(home, resume=False)
+    strikes = struck_at(at("step.started", code="LLM-TWO"), home=home)
+    run = asyncio.run(perform(home, "work", given="hello", on_event=strikes))
+    assert (run["state"], run["verdict"], run["why"]) == (
+        "interrupted", "unknown", "the runner ended before the run did (status -9)",
+    )  # fmt: skip
+    assert asyncio.run(open_and_go_on(home)) == []
+    assert hook.texts("/ok") == []
+    assert not (Path(run["folder"]) / "effects").exists()
+
+
+def _no_order(folder: Path) -> None:
+    (folder / "order.json").unlink()
+
+
+def _other_skill(folder: Path) -> None:
+    (folder / "skills" / "two" / "scripts" / "run.py").write_text("print('another')")
+
+
+def _no_events(folder: Path) -> None:
+    (folder / "events.ndjson").write_bytes(b"")
+
+
+def _no_effects(folder: Path) -> None:
+    shutil.rmtree(folder / "effects")
+
+
+def _other_effect(folder: Path) -> None:
+    (kept,) = (folder / "effects").iterdir()
+    kept.write_text(kept.read_text().replace('"body":"A"', '"body":"B"'))
+
+
+@pytest.mark.heavy
+@pytest.mark.promise("RES-1")
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (_no_order, "its order was not kept"),
+        (_other_skill, "its copy of the skill two was changed"),
+        (_no_events, "its events file lacks what the store has"),
+        (_no_effects, "its effects are not all there"),
+        (_other_effect, "its effects are not as they were kept"),
+        (shutil.rmtree, "its order was not kept"),
+    ],
+    ids=["order", "skill", "events", "effects", "effect", "folder"],
+)
+def test_a_run_whose_folder_is_damaged_is_not_resumed_and_says_why(
+    home: Home, hook: Webhook, damage: Callable[[Path], None], why: str
+) -> None:
+    run_id = asyncio.run(abandoned(home, at("step.started", code="LLM-TWO")))
+    damage(home.runs / run_id)
+    assert asyncio.run(open_and_go_on(home)) == [run_id]
+    run = run_of(home, run_id)
+    assert (run["state"], run["why"]) == ("interrupted", f"the minion was stopped; not resumed: {why}")
+    assert hook.texts("/ok") == []
+    assert intact(home)
+
+
+@pytest.mark.heavy
+@pytest.mark.promise("RES-1")
+def test_a_run_is_resumed_three_times_and_then_left_as_it_is(home: Home, hook: Webhook) -> None:
+    always = struck_at(*[at("step.started", code="LLM-TWO")] * 9, home=home)
+    run = asyncio.run(perform(home, "work", given="hello", on_event=always))
+    ended = "the runner ended before the run did (status -9); not resumed: it was resumed 3 times"
+    assert (run["state"], run["why"]) == ("interrupted", ended)
+    assert (len(run["sessions"]), tally(home, "one"), hook.texts("/ok")) == (4, 1, [])
+    assert run["summary"].startswith("Interrupted after 3 completed steps")
+    assert intact(home)
+
+
+@pytest.mark.heavy
+@pytest.mark.promise("RES-1")
+@pytest.mark.parametrize("death", ["kill", "stop"])
+def test_the_next_daemon_goes_on_with_what_the_last_one_left_and_fires_no_slot_for_it(
+    home: Home, hook: Webhook, death: str
+) -> None:
+    write_skill(home, "two", WAITS + TWO.replace("task['input']", "'hello'"))
+    soon = f"{utc_now() + timedelta(seconds=3):%Y-%m-%dT%H:%M:%SZ}"
+    routine(home, triggers=[{"type": "once", "at": soon}])
+    with daemon_up(home) as daemon:
+        assert wait_until((home.root.parent / "tally" / "begun").exists, 30), daemon.log()
+        (slot,) = daemon.slots("work")
+        run_id = slot["run_id"]
+        if death == "kill":
+            daemon.kill()
+        else:
+            daemon.ask("stop", grace_s=0)
+            daemon.process.wait(30)
+    with daemon_up(home) as daemon:
+        assert wait_until(lambda: daemon.state_of(run_id) == "completed", 30), daemon.log()
+        assert daemon.slots("work") == [slot]
+        daemon.stop()
+    run = run_of(home, run_id)
+    assert (run["verdict"], run["conformance"], hook.texts("/ok")) == ("ok", "conformant", ["hello"])
+    assert (tally(home, "one"), tally(home, "two")) == (1, 1)
+    assert len(run_cli(home, "runs", "--json").json()) == 1
+    assert intact(home)
+
+
+@pytest.mark.heavy
+def test_a_run_that_waits_to_go_on_can_be_called_off(home: Home, hook: Webhook) -> None:
+    run_id = asyncio.run(abandoned(home, at("step.started", code="LLM-TWO")))
+
+    async def called_off() -> None:
+        async with at_work(home) as minion:
+            (run,) = await minion.supervisor.interrupted()
+            going_on = asyncio.ensure_future(minion.supervisor.resume(run))
+            while run_id not in minion.supervisor._between:
+                await asyncio.wait({going_on}, timeout=0.001)
+            assert minion.supervisor.under_way == [run_id]
+            assert minion.supervisor.cancel(run_id, "a person said so")
+            await going_on
+            assert minion.supervisor.under_way == []
+
+    asyncio.run(called_off())
+    run = run_of(home, run_id)
+    assert (run["state"], run["why"].endswith("; not resumed: it was called off")) == ("interrupted", True)
+    assert hook.texts("/ok") == []
+
+
+@pytest.mark.heavy
+def test_a_run_that_was_cancelled_or_that_failed_does_not_go_on(home: Home) -> None:
+    write_skill(home, "two", "sys.exit(3)")
+    assert performed(home, "work", given="x")["state"] == "failed"
+    assert asyncio.run(open_and_go_on(home)) == []
