@@ -60,7 +60,10 @@ class EffectsGroup(click.Group):
         return [*super().shell_complete(ctx, incomplete), *runs]
 
 
-@click.group("effects", cls=EffectsGroup, context_settings={"ignore_unknown_options": True})
+@click.group(
+    "effects", cls=EffectsGroup, context_settings={"ignore_unknown_options": True},
+    subcommand_metavar="RUN | --unsettled | COMMAND",
+)  # fmt: skip
 def command() -> None:
     """Show what a run wrote outside itself, what it was not allowed to, and what cannot be told.
 

@@ -28,13 +28,14 @@ _WORDS: Final = {"failed": "failed", "unknown": "ended unknown", "not-delivered"
 
 def after(watched: Watched, run: RunEnded) -> Watched:
     """What is counted of a routine after one more run."""
-    if run.state == "completed":
+    if run.state == "completed" and not run.restated:
         watched = replace(watched, costs=(*watched.costs, run.cost)[-KEPT_COSTS:])
     if run.verdict in GOOD:
         return replace(watched, failures=0, newest=None)
     if run.verdict in BAD:
         newest = f"the newest run, {run.run_id}, {_WORDS[run.verdict]}{_because(run.why)}"
-        return replace(watched, failures=watched.failures + 1, newest=newest)
+        failures = max(watched.failures, 1) if run.restated else watched.failures + 1
+        return replace(watched, failures=failures, newest=newest)
     return watched
 
 

@@ -17,8 +17,10 @@ from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _GONE_S: Final = 5.0
-# What is started beside runners: the document check, who sends notices, who reads effects back.
-_BESIDE: Final = (b"minion.check", b"minion.messenger", b"minion.runner.reading_back")
+# What this program starts itself: runners, the document check, who sends notices, who reads effects back.
+_STARTED: Final = (b"minion.runner", b"minion.check", b"minion.messenger", b"minion.runner.reading_back")
+# Who started a child takes its end at once; what is dead for longer was left to nobody but this process.
+_LEFT_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,22 @@ def end_orphans(known: frozenset[int]) -> int:
         strangers = [pid for pid in _children(os.getpid()) if pid not in known and not _is_ours(pid)]
         if not strangers:
             break
-        for pid in strangers:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                ended += 1
+        dead = [pid for pid in strangers if _stat(pid)[2] == "Z"]
+        for pid in set(strangers) - set(dead):
+            ended += _ended(pid)
+        if dead:
+            time.sleep(_LEFT_S)
+            ended += sum(_ended(pid) for pid in dead if _stat(pid)[::2] == (os.getpid(), "Z"))
     return ended
+
+
+def _ended(pid: int) -> bool:
+    """Whether a child was there to be killed, and to be taken off the list of processes."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return True
+    return False
 
 
 def _is_ours(pid: int) -> bool:
@@ -88,7 +100,7 @@ def _is_ours(pid: int) -> bool:
         own = Path("/proc/self/cmdline").read_bytes().split(b"\0")
     except OSError:
         return True  # it is gone, or not for us to see
-    return words == own or (words[1:3] == [b"-I", b"-m"] and words[3] in _BESIDE)
+    return words == own or (words[1:3] == [b"-I", b"-m"] and words[3] in _STARTED)
 
 
 def _has_children() -> bool:

@@ -56,6 +56,12 @@ class EffectDesk:
             if effect.refusal is None and self.states.get(effect.id, "staged") == "staged"
         ]  # fmt: skip
 
+    @property
+    def needs_git(self) -> bool:
+        """Whether the private git directories are needed still: they tell if a push arrived that is unknown."""
+        unknown = [effect.kind for effect in self.staged if self.states.get(effect.id) == "unknown"]
+        return "push" in unknown or "pull_request" in unknown
+
     def delivered(self) -> list[str]:
         """The targets of what was delivered before, each with and without its kind."""
         found = [effect for effect in self.staged if self.states.get(effect.id) == "delivered"]

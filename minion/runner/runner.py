@@ -69,9 +69,8 @@ class Run:
         self.walked = True
         if self.stage is not None:
             await self.stage.tools.close()
-        # The private git directory tells whether a push arrived of which that is not known.
-        if end == "completed" and "unknown" not in self.desk.states.values():
-            await asyncio.to_thread(dispose, Path(self.order.run_dir))
+        if end == "completed":
+            await asyncio.to_thread(dispose, Path(self.order.run_dir), keep_git=self.desk.needs_git)
         await self.walk.say("usage", {"wall_ms": round(self.budget.elapsed_s * 1000)})
         await self.walk.say("run.finished", {"state": end, "why": why, "hint": hint})
         return end

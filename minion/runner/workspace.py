@@ -165,10 +165,11 @@ def nested_git(files: Path) -> str | None:
     return None
 
 
-def dispose(run_dir: Path) -> None:
-    """Remove what only the session needed; the private git directory goes too, its pushes are done."""
-    for folder in _folders(run_dir).values():
-        shutil.rmtree(folder, ignore_errors=True)
+def dispose(run_dir: Path, *, keep_git: bool = False) -> None:
+    """Remove what only the session needed; the private git directory goes too, where its pushes are done."""
+    for name, folder in _folders(run_dir).items():
+        if name != "git" or not keep_git:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folders(run_dir: Path) -> dict[str, Path]:

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 # So many runs' costs are remembered of a routine: five new ones beside twenty earlier ones.
 KEPT_COSTS: Final = 25
 _CURSOR: Final = "watched_until"
+_OVERTAKEN: Final = """SELECT 1 FROM runs AS old JOIN runs AS new ON new.routine = old.routine
+    WHERE old.id = ? AND new.ordinal > old.ordinal AND new.ended_at IS NOT NULL LIMIT 1"""
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """A run as it was sealed at its end; `why` is one line for people, `cost` (US dollars, tokens)."""
+    """A run as it was sealed at its end; `why` is one line for people, `cost` (US dollars, tokens).
+
+    `restated`: it was told before, and an effect of it was settled since.
+    """
 
     run_id: str
     routine: str
@@ -32,6 +37,7 @@ class RunEnded:
     why: str | None
     ended_at: str
     cost: tuple[float, float]
+    restated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ async def take_facts(db: Connection, *, most: int) -> tuple[list[RunEnded | Slot
     for row in links:
         body = json.loads(row["body"])
         if row["kind"] == "run":
-            found.append(await _run(db, row["ref"], row["position"], body))
+            found.append(await _run(db, row["ref"], row["position"], body, since))
         elif row["kind"] == "slot":
             found.append(await _slot(db, row["ref"], body))
     return [fact for fact in found if fact is not None], len(links) == most
@@ -177,8 +183,17 @@ async def _advance(db: Connection, position: int) -> None:
     await db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_CURSOR, str(position)))
 
 
-async def _run(db: Connection, run_id: str, position: int, seal: dict[str, Any]) -> RunEnded | None:
-    """The fact of a sealed run; None where it was resumed since, for its own end comes or came later."""
+async def _run(
+    db: Connection, run_id: str, position: int, seal: dict[str, Any], since: int
+) -> RunEnded | None:
+    """The fact of a sealed run; None where it was resumed since, for its own end comes or came later.
+
+    An effect that is settled says something new of the routine's newest run only. What was taken in before lies
+    at or before `since`.
+    """
+    settled = seal.get("settled") is not None
+    if settled and list(await db.execute_fetchall(_OVERTAKEN, (run_id,))):
+        return None
     query = "SELECT 1 FROM home_chain WHERE ref = ? AND kind = 'run' AND position > ?"
     if list(await db.execute_fetchall(query, (run_id, position))):
         return None
@@ -196,7 +211,9 @@ async def _run(db: Connection, run_id: str, position: int, seal: dict[str, Any])
         run, why = json.loads(stones[0]["body"]), None
         usage = run.get("usage") or {}
     cost = (float(usage.get("dollars") or 0), float(usage.get("tokens") or 0))
-    return RunEnded(run_id, run["routine"], seal["state"], seal["verdict"], why, run["ended_at"], cost)
+    query = "SELECT 1 FROM home_chain WHERE ref = ? AND kind = 'run' AND position <= ?"
+    told = settled and bool(list(await db.execute_fetchall(query, (run_id, since))))
+    return RunEnded(run_id, run["routine"], seal["state"], seal["verdict"], why, run["ended_at"], cost, told)
 
 
 async def _slot(db: Connection, ref: str, seal: dict[str, Any]) -> SlotEnded | None:

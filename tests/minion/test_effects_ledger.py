@@ -43,6 +43,7 @@ from tests.minion.stored_runs import (
     take,
     with_store,
 )
+from tests.minion.watched import Scene, played
 
 RUN = numbered_id("run_", 1)
 FIRST, SECOND = numbered_id("eff_", 101), numbered_id("eff_", 102)
@@ -211,6 +212,46 @@ def test_a_run_with_an_unsettled_effect_is_not_pruned_and_a_settled_one_is_no_ne
 )
 def test_what_was_just_sent_has_a_moment_to_arrive(age_s: float, left: float) -> None:
     assert settling_s(SOON - timedelta(seconds=age_s), SOON) == pytest.approx(left)
+
+
+async def unsure_run(scene: Scene, number: int) -> str:
+    """A run whose message is unknown; the effect's id."""
+    teller = Teller(number).plain()
+    effect = teller.stage()
+    await perform(scene.writer, make_order(number), teller.intend(effect))
+    return effect
+
+
+def test_who_watches_counts_a_run_once_whose_effect_is_settled_later(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        effect = await unsure_run(scene, 7)
+        assert len(await scene.later()) == 1
+        await scene.writer.transact(lambda db: settle_effect(db, effect, said("failed"), now=LATER))
+        await scene.later()
+        await scene.run("failed")
+        await scene.later()
+        (failing,) = [alert for alert in scene.alerts() if alert["kind"] == "failing"]
+        assert "went wrong 2 times in a row" in failing["text"]
+
+    played(tmp_path, story)
+
+
+def test_an_effect_of_the_newest_run_that_arrived_after_all_is_a_recovery_and_of_an_older_one_none(
+    tmp_path: Path,
+) -> None:
+    async def story(scene: Scene) -> None:
+        older = await unsure_run(scene, 7)
+        await scene.later()
+        newer = await unsure_run(scene, 8)
+        await scene.later()
+        await scene.writer.transact(lambda db: settle_effect(db, older, said("delivered"), now=LATER))
+        assert (await scene.later(), len(scene.open())) == ([], 1)
+        await scene.writer.transact(lambda db: settle_effect(db, newer, said("delivered"), now=LATER))
+        (text,) = await scene.later()
+        assert "is well again after 2 bad runs" in text
+        assert scene.open() == []
+
+    played(tmp_path, story)
 
 
 def cut_off() -> Teller:

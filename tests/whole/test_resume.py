@@ -14,6 +14,7 @@ import pytest
 
 from minion.clock import utc_now
 from minion.config import Home
+from minion.daemon.supervisor import read_events
 from minion.store.local_db import read_only
 from minion.store.run_history import breaches
 from minion.wire import Event
@@ -88,12 +89,19 @@ def tally(home: Home, skill: str) -> int:
     return len(path.read_text()) if path.exists() else 0
 
 
-def struck_at(*wanted: Callable[[Event], bool], home: Home) -> Callable[[str, Event], None]:
-    """Kills the runner at the first event that fits the first of these, then at the next one's, and so on."""
+def struck_at(
+    *wanted: Callable[[Event], bool], home: Home, first: Path | None = None
+) -> Callable[[str, Event], None]:
+    """Kills the runner at the first event that fits the first of these, then at the next one's, and so on.
+
+    The first time it is waited for the file `first`.
+    """
     left = list(wanted)
 
     def on_event(run_id: str, event: Event) -> None:
         if left and left[0](event):
+            if first is not None and len(left) == len(wanted):
+                assert wait_until(first.exists, 10)
             del left[0]
             kill(runner_of(home.runs / run_id))
 
@@ -116,7 +124,7 @@ def test_a_run_whose_runner_dies_goes_on_where_it_was_and_repeats_nothing(home: 
     # In the second skill; when the report was made and nobody had kept it; before the file was written.
     write_skill(home, "two", WAITS + TWO)
     struck = (at("step.started", code="LLM-TWO"), at("report", filed_by="session"), at("effect.intent"))
-    strikes = struck_at(*struck, home=home)
+    strikes = struck_at(*struck, home=home, first=home.root.parent / "tally" / "begun")
     run = asyncio.run(perform(home, "work", given="hello", on_event=strikes))
     assert (run["state"], run["verdict"], run["conformance"]) == ("completed", "ok", "conformant"), run
     assert run["topology"] == run["canonical"]
@@ -143,17 +151,13 @@ def test_a_run_whose_runner_dies_goes_on_where_it_was_and_repeats_nothing(home: 
     assert intact(home)
 
 
-async def abandoned(home: Home, when: Callable[[Event], bool]) -> str:
-    """A run of `work` that is interrupted at an event as by a daemon that stops; its id."""
-    due = asyncio.Event()
-
-    def on_event(_run_id: str, event: Event) -> None:
-        if when(event):
-            due.set()
-
-    async with at_work(home, on_event=on_event) as minion:
+async def abandoned(home: Home) -> str:
+    """A run of `work` that is interrupted in its second skill as by a daemon that stops; its id."""
+    write_skill(home, "two", WAITS + TWO)
+    begun = home.root.parent / "tally" / "begun"
+    async with at_work(home) as minion:
         running = asyncio.ensure_future(run_once(minion, "work", given="hello"))
-        await due.wait()
+        assert await asyncio.to_thread(wait_until, begun.exists, 30)
         await minion.supervisor.abandon_all("the minion was stopped")
         return await running
 
@@ -161,6 +165,7 @@ async def abandoned(home: Home, when: Callable[[Event], bool]) -> str:
 @pytest.mark.promise("RES-1")
 def test_without_a_word_in_the_routine_nothing_goes_on(home: Home, hook: Webhook) -> None:
     routine(home, resume=False)
+    write_skill(home, "two", "import signal; signal.pause()")
     strikes = struck_at(at("step.started", code="LLM-TWO"), home=home)
     run = asyncio.run(perform(home, "work", given="hello", on_event=strikes))
     assert (run["state"], run["verdict"], run["why"]) == (
@@ -209,7 +214,7 @@ def _other_effect(folder: Path) -> None:
 def test_a_run_whose_folder_is_damaged_is_not_resumed_and_says_why(
     home: Home, hook: Webhook, damage: Callable[[Path], None], why: str
 ) -> None:
-    run_id = asyncio.run(abandoned(home, at("step.started", code="LLM-TWO")))
+    run_id = asyncio.run(abandoned(home))
     damage(home.runs / run_id)
     assert asyncio.run(open_and_go_on(home)) == [run_id]
     run = run_of(home, run_id)
@@ -221,6 +226,7 @@ def test_a_run_whose_folder_is_damaged_is_not_resumed_and_says_why(
 @pytest.mark.heavy
 @pytest.mark.promise("RES-1")
 def test_a_run_is_resumed_three_times_and_then_left_as_it_is(home: Home, hook: Webhook) -> None:
+    write_skill(home, "two", "import signal; signal.pause()")
     always = struck_at(*[at("step.started", code="LLM-TWO")] * 9, home=home)
     run = asyncio.run(perform(home, "work", given="hello", on_event=always))
     ended = "the runner ended before the run did (status -9); not resumed: it was resumed 3 times"
@@ -260,14 +266,29 @@ def test_the_next_daemon_goes_on_with_what_the_last_one_left_and_fires_no_slot_f
 
 
 @pytest.mark.heavy
+def test_half_a_line_of_the_runner_that_died_does_not_stand_in_the_way(home: Home, hook: Webhook) -> None:
+    run_id = asyncio.run(abandoned(home))
+    events = home.runs / run_id / "events.ndjson"
+    with events.open("ab") as file:
+        file.write(b'{"at":"2026-')
+    assert asyncio.run(open_and_go_on(home)) == [run_id]
+    run = run_of(home, run_id)
+    assert (run["state"], run["verdict"], hook.texts("/ok")) == ("completed", "ok", ["hello"])
+    with read_only(home.store) as db:
+        query = "SELECT count(seq), max(seq) FROM events WHERE run_id = ?"
+        taken, last = db.execute(query, (run_id,)).fetchone()
+    assert taken == last == len(events.read_bytes().splitlines()) == len(read_events(events))
+
+
+@pytest.mark.heavy
 def test_a_run_that_waits_to_go_on_can_be_called_off(home: Home, hook: Webhook) -> None:
-    run_id = asyncio.run(abandoned(home, at("step.started", code="LLM-TWO")))
+    run_id = asyncio.run(abandoned(home))
 
     async def called_off() -> None:
         async with at_work(home) as minion:
             (run,) = await minion.supervisor.interrupted()
             going_on = asyncio.ensure_future(minion.supervisor.resume(run))
-            while run_id not in minion.supervisor._between:
+            while run_id not in minion.supervisor._between and not going_on.done():
                 await asyncio.wait({going_on}, timeout=0.001)
             assert minion.supervisor.under_way == [run_id]
             assert minion.supervisor.cancel(run_id, "a person said so")
@@ -281,7 +302,7 @@ def test_a_run_that_waits_to_go_on_can_be_called_off(home: Home, hook: Webhook) 
 
 
 @pytest.mark.heavy
-def test_a_run_that_was_cancelled_or_that_failed_does_not_go_on(home: Home) -> None:
+def test_a_run_that_failed_does_not_go_on(home: Home) -> None:
     write_skill(home, "two", "sys.exit(3)")
     assert performed(home, "work", given="x")["state"] == "failed"
     assert asyncio.run(open_and_go_on(home)) == []

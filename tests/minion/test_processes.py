@@ -1,0 +1,62 @@
+"""Ending orphans: strangers that came to this process are ended, what it started itself is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# Each scene is a process of its own: every child of it is looked at.
+SCENE = """
+import asyncio, logging, os, subprocess, sys
+from minion.daemon.processes import adopt_orphans, end_orphans
+pipe, null = subprocess.PIPE, subprocess.DEVNULL
+"""
+STRANGERS = """
+adopt_orphans()
+ours = subprocess.Popen([sys.executable, "-I", "-m", "minion.check"], stdin=pipe, stdout=null)
+runner = subprocess.Popen([sys.executable, "-I", "-m", "minion.runner"], stdin=pipe, stdout=null, stderr=null)
+# A grandchild whose parent is gone comes to this process.
+subprocess.run(["sh", "-c", "sleep 600 & exit 0"], stdin=null, stdout=null, check=True)
+print(end_orphans(frozenset()), ours.poll(), runner.poll(), end_orphans(frozenset()))
+ours.kill(); runner.kill(); ours.wait(); runner.wait()
+"""
+ENDS = """
+logging.basicConfig(stream=sys.stdout)
+async def main():
+    async def child():
+        started = await asyncio.create_subprocess_exec("sh", "-c", "exit 3")
+        return await started.wait()
+    going = [asyncio.ensure_future(child()) for _ in range(40)]
+    while not all(each.done() for each in going):
+        # Nobody here knows them by name: their ends are taken by who started them all the same.
+        known = frozenset(int(pid) for pid in os.listdir("/proc") if pid.isdigit() and alive(int(pid)))
+        await asyncio.to_thread(end_orphans, known)
+    print(sorted({each.result() for each in going}))
+def alive(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+asyncio.run(main())
+"""
+
+
+def played(scene: str) -> str:
+    """What a scene prints."""
+    argv = [sys.executable, "-c", SCENE + scene]
+    done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans come to this process on Linux only")
+@pytest.mark.promise("RUN-8")
+def test_an_orphan_is_ended_and_what_this_program_started_beside_is_not() -> None:
+    assert played(STRANGERS) == "1 None None 0"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans come to this process on Linux only")
+def test_the_end_of_a_child_is_left_to_who_started_it() -> None:
+    assert played(ENDS) == "[3]"
