@@ -262,7 +262,7 @@ async def _report(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
     try:
         report = validate(params.table("report"))
     except InvalidReport as error:
-        says = f"The report cannot be taken: {str(error)[:1].lower()}{str(error)[1:]}"
+        says = f"The report cannot be taken: {str(error).rstrip('.')}."
         raise BadUse("bad_report", says, hint="send outcome, summary and details") from error
     redact = Redactor([*read_secrets(minion.home.secrets_file).values(), token]).data
     claim = redact({"outcome": report.outcome, "summary": report.summary, "details": report.details})

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from minion.daemon.kept_order import _OF_THE_DAY
 from minion.wire import (
     ACKNOWLEDGED,
     ANSWER_TYPES,
@@ -59,9 +60,12 @@ def test_an_order_goes_through_unchanged_on_one_line() -> None:
 
 
 @pytest.mark.promise("ENV-2")
-def test_an_order_has_no_place_for_a_secret() -> None:
+def test_an_order_has_no_place_for_a_secret_but_the_token_of_its_own_report() -> None:
     names = {field.name for field in fields(Order)}
-    assert {name for name in names if "secret" in name or "token" in name} == {"secrets_file"}
+    told = {name for name in names if "secret" in name or "token" in name}
+    assert told == {"secrets_file", "report_token"}
+    assert "report_token" in _OF_THE_DAY
+    assert [field.repr for field in fields(Order) if field.name == "report_token"] == [False]
 
 
 @given(

@@ -125,4 +125,4 @@ def test_a_script_that_leaves_a_daemon_behind_leaves_no_process(shared: Home, ca
 def test_a_run_that_ended_keeps_no_copy_of_the_repositories_and_no_scratch_files(limited: Home) -> None:
     run = performed(limited, "small", given="open('left', 'w').write('x'); print('done')")
     left = {path.name for path in Path(run["folder"]).iterdir()}
-    assert left == {"events.ndjson", "gitconfig", "runner.log", "skills", "tool_host.log"}
+    assert left == {"events.ndjson", "gitconfig", "order.json", "runner.log", "skills", "tool_host.log"}

@@ -29,11 +29,12 @@ from tests.whole.daemons import daemon_up
 from tests.whole.homes import make_home, perform, performed, run_cli, write_routine, write_secrets, write_skill
 from tests.whole.webhooks import Webhook, webhook
 
-# A git that kills who called it for a push: before it pushed, or after the remote had it.
+# A git that kills who called it for a push, before it pushed or after the remote had it; or one that cannot look.
 SHIM = """#!/bin/sh
 case " $* " in
   *" push "*) [ -e {folder}/before ] && kill -9 $PPID && exit 1
               {git} "$@"; status=$?; [ -e {folder}/after ] && kill -9 $PPID; exit $status;;
+  *" ls-remote "*) [ -e {folder}/deaf ] && exit 128;;
 esac
 exec {git} "$@"
 """
@@ -63,7 +64,7 @@ def staging(kind: str, target: str) -> str:
 
 
 def cut_off(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, when: str) -> dict[str, Any]:
-    """A run whose push is cut off `before` or `after` it arrived: its runner is killed there."""
+    """A run whose push is cut off `before` or `after` it arrived, its runner killed there; or is not read back."""
     folder = tmp_path / "shim"
     folder.mkdir()
     (folder / "git").write_text(SHIM.format(folder=folder, git=shutil.which("git")))
@@ -73,7 +74,8 @@ def cut_off(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, when
         patched.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         run = performed(home, "mend")
     (effect,) = run["effects"]
-    assert (run["state"], run["verdict"], effect["state"]) == ("interrupted", "unknown", "unknown")
+    state = "completed" if when == "deaf" else "interrupted"
+    assert (run["state"], run["verdict"], effect["state"]) == (state, "unknown", "unknown")
     return run
 
 
@@ -105,6 +107,19 @@ def test_a_push_that_was_cut_off_after_it_arrived_is_found_on_its_remote(
     assert effect["reverse"] == f"git push {shop.folder} --delete claude/fix"
     assert unsettled(home) == []
     assert check(home) == (0, [])
+    assert run_cli(home, "verify").code == 0
+
+
+@pytest.mark.heavy
+@pytest.mark.promise("EFF-1")
+def test_a_push_whose_remote_could_not_be_asked_makes_its_run_ok_once_it_is_found(
+    home: Home, shop: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = cut_off(home, tmp_path, monkeypatch, when="deaf")
+    assert not (Path(run["folder"]) / "workspace").exists()
+    assert [state for state, _ in check(home)[1]] == ["delivered"]
+    found = run_cli(home, "show", run["id"], "--json").json()
+    assert (found["state"], found["delivery"], found["verdict"]) == ("completed", "delivered", "ok")
     assert run_cli(home, "verify").code == 0
 
 
@@ -309,7 +324,7 @@ def test_an_order_is_kept_without_secrets_and_a_damaged_one_is_not_used(tmp_path
     assert (order.input, "passed_env" in kept, "a secret" in kept) == (None, False, False)
     assert (folder / "order.json").stat().st_mode & 0o777 == 0o600
     for spoilt in (None, "{", kept.replace('"keep"', '"other"')):
-        (folder / "order.json").unlink()
+        (folder / "order.json").unlink(missing_ok=True)
         if spoilt is not None:
             (folder / "order.json").write_text(spoilt)
         with pytest.raises(OrderLost, match="order"):
