@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from minion.cli import minion as minion_command
 from minion.config import Home
 from minion.daemon.hub import Asker
 from minion.daemon_client import DaemonClient
@@ -142,3 +143,21 @@ def test_an_answer_that_is_none_and_a_decision_that_is_not_there_are_refused(tmp
             return [bad.value.code, gone.value.code]
 
     assert asyncio.run(scene()) == ["bad_answer", "no_such_decision"]
+
+
+def test_an_effect_comes_out_delivered_or_failed_and_nothing_else(tmp_path: Path) -> None:
+    async def scene() -> str:
+        said: dict[str, Any] = {"effect": "eff_01", "state": "perhaps"}
+        with pytest.raises(BadUse) as bad:
+            await do(Owner(None), "settle", said, Asker(lambda _: None))  # type: ignore[arg-type]
+        return bad.value.code
+
+    assert asyncio.run(scene()) == "bad_settlement"
+
+
+def test_unsettled_effects_are_listed_of_all_runs_or_one_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadUse) as both:
+        minion_command.main(
+            ["--home", str(tmp_path), "effects", "last", "--unsettled"], prog_name="minion", standalone_mode=False
+        )
+    assert both.value.code == "two_listings"

@@ -13,20 +13,33 @@ from typing import Any
 
 import pytest
 
+from minion.cli import minion
 from minion.config import Home, load_config
+from minion.daemon.hub import Asker
 from minion.daemon.kept_order import OrderLost, kept_order
 from minion.daemon.reconciler import SETTLING_S
 from minion.runner.forge import Caller, ForgeRepository, add_comment
 from minion.runner.reading_back import answer
+from minion.verbs import Owner, do
 from minion.wire import Event, OrderedRepository
 from server.contract.digest import digest_bytes
+from server.contract.refusals import BadUse
 from tests.faults.kills import kill, runner_of
 from tests.minion.forge_server import Forge, forge
 from tests.minion.stored_runs import make_order
 from tests.skills.repositories import Repository
 from tests.waiting import wait_until
 from tests.whole.daemons import daemon_up
-from tests.whole.homes import make_home, perform, performed, run_cli, write_routine, write_secrets, write_skill
+from tests.whole.homes import (
+    at_work,
+    make_home,
+    perform,
+    performed,
+    run_cli,
+    write_routine,
+    write_secrets,
+    write_skill,
+)
 from tests.whole.webhooks import Webhook, webhook
 
 # A git that kills who called it for a push, before it pushed or after the remote had it; or one that cannot look.
@@ -215,7 +228,23 @@ def test_a_message_to_a_webhook_stays_unknown_until_a_person_says(tmp_path: Path
     again = run_cli(home, "effects", "settle", listed["id"], "failed")
     assert (again.code, "it is delivered" in again.err) == (3, True)
     assert run_cli(home, "verify").code == 0
-    assert run_cli(home, "effects", "last", "--unsettled").code == 2
+
+
+def test_what_no_end_of_an_effect_is_and_two_listings_at_once_are_refused(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+
+    async def settling() -> None:
+        async with at_work(home) as owned:
+            said = {"effect": "eff_1", "state": "perhaps"}
+            await do(Owner(owned), "settle", said, Asker(lambda _: None))
+
+    with pytest.raises(BadUse) as refused:
+        asyncio.run(settling())
+    assert refused.value.code == "bad_settlement"
+    line = ["--home", str(home.root), "effects", "last", "--unsettled"]
+    with pytest.raises(BadUse) as refused:
+        minion.main(line, standalone_mode=False)
+    assert refused.value.code == "two_listings"
 
 
 @pytest.mark.parametrize(
