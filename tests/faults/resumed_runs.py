@@ -91,7 +91,8 @@ def _wrong_end(run: dict[str, Any]) -> Iterator[str]:
     if [block["state"] for block in run["blocks"]] != ["completed"] * 4:
         yield f"its blocks are {[block['state'] for block in run['blocks']]}"
     # The report was told what each skill staged, whoever of the sessions it was that had run the skill.
-    if run["outcome"] != "success" or [word in run["summary"] for word in ("file", "push", "message")] != [True] * 3:
+    told = all(word in run["summary"] for word in ("file", "push", "message"))
+    if run["outcome"] != "success" or not told:
         yield f"its report says {run['outcome']}: {run['summary']}"
 
 
