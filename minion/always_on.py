@@ -200,10 +200,10 @@ class Daemon:
             "seq": event.seq,
         })  # fmt: skip
 
-    def run_ended(self, order: Order, state: RunState) -> None:
+    def run_ended(self, run_id: str, state: RunState) -> None:
         """A run came to its end."""
         self.watchdog.stir()
-        self.hub.tell({"run": order.run_id, "type": "run.ended", "block": None, "data": {"state": state}})
+        self.hub.tell({"run": run_id, "type": "run.ended", "block": None, "data": {"state": state}})
 
     async def _answer(self, verb: str, params: Any, asker: Asker) -> Any:
         try:
@@ -349,7 +349,7 @@ async def stay_up(home: Home, *, clock: Clock = utc_now) -> None:
     async with opened(
         home, "minion up", clock=clock, alert=alert,
         on_event=lambda run_id, event: daemons[0].heard(run_id, event),
-        on_end=lambda order, state: daemons[0].run_ended(order, state),
+        on_end=lambda run_id, state: daemons[0].run_ended(run_id, state),
     ) as minion:
         daemons.append(Daemon(minion, hub, clock))
         place = choose_place(home)

@@ -183,7 +183,8 @@ def settle(ctx: click.Context, effect: str, state: str, why: str | None, as_json
     """Say what became of an effect that is unknown: delivered, or failed because it did not arrive.
 
     EFFECT is an id, or the beginning of one; `minion effects --unsettled` lists them. Your word is kept for ever
-    with your login name, and the run's verdict follows from it. It can be said once.
+    with your login name, and the run's verdict follows from it. It can be said once. Of a run that may still go on
+    (`resume: true`), what failed is then performed again.
 
     \b
     Examples:

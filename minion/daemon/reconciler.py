@@ -134,8 +134,8 @@ class Reconciler:
         try:
             order = kept_order(first.run_id, Path(first.folder), self._config())
         except OrderLost as lost:
-            words = f"it cannot be read back: the run's {lost}"
-            return [Looked(effect, "unknown", words) for effect in effects]
+            words = {"state": "unknown", "detail": f"it cannot be read back: the run's {lost}", "again": False}
+            return [await self._keep(effect, words) for effect in effects]
         return await self._take(effects, await self._asked(order, effects, resuming=False))
 
     async def _take(self, effects: Sequence[Unknown], answer: Mapping[str, Any]) -> list[Looked]:

@@ -25,7 +25,7 @@ from minion.daemon.resumption import Resumption
 from minion.store.claims import claim_of
 from minion.store.run_end import end_run, last_heard, prune
 from minion.store.run_log import last_taken, move, open_run, take_event
-from minion.store.run_resume import Interrupted, interrupted_runs
+from minion.store.run_resume import Interrupted, call_off, interrupted_runs
 from minion.wire import Event, Order, WireError, kept_events
 from server.contract.digest import instant
 from server.contract.refusals import Refusal
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Also = Callable[[Connection], Awaitable[object]]
 
 OnEvent = Callable[[str, Event], None]
-OnEnd = Callable[[Order, RunState], None]
+OnEnd = Callable[[str, RunState], None]
 log = logging.getLogger(__name__)
 # A group that is empty for so long belongs to nobody any more.
 _OLD_S: Final = 3600.0
@@ -65,8 +65,9 @@ class Supervisor:
         self._queued: dict[str, Order] = {}
         self._performed: set[str] = set()
         self._withdrawn: set[asyncio.Future[RunState]] = set()
-        # Between two sessions of one run: set when it shall not go on.
+        # Runs between two sessions, to be set when they shall not go on; and why, where somebody said so.
         self._between: dict[str, asyncio.Event] = {}
+        self._called_off: dict[str, str] = {}
         self._ended_all = False
         self.reconciler = Reconciler(
             writer, clock, config=lambda: self.config, busy=lambda: self.under_way
@@ -118,10 +119,14 @@ class Supervisor:
             order = await self._readied(run.run_id, run.folder)
             if order is not None:
                 await self._to_its_end(order)
+                return
         except Refusal as refusal:
             log.error("the run %s could not go on: %s", run.run_id, refusal)
         finally:
             self._performed.discard(run.run_id)
+            called_off = self._called_off.pop(run.run_id, None)
+        # Somebody may wait for it all the same.
+        self._tell_end(run.run_id, "interrupted" if called_off is None else "cancelled")
 
     async def interrupted(self) -> list[Interrupted]:
         """The runs that may be resumed, as far as the store can tell; oldest first."""
@@ -134,22 +139,33 @@ class Supervisor:
             final, died = await self._session(order)
             while died and (again := await self._readied(order.run_id, order.run_dir)) is not None:
                 final, died = await self._session(again)
+            if died and self._called_off.pop(order.run_id, None) is not None:
+                final = "cancelled"
         finally:
             self._performed.discard(order.run_id)
-        if self._on_end is not None:
-            self._on_end(order, final)
+        self._tell_end(order.run_id, final)
         return final
+
+    def _tell_end(self, run_id: str, final: RunState) -> None:
+        if self._on_end is not None:
+            self._on_end(run_id, final)
 
     async def _readied(self, run_id: str, folder: str) -> Order | None:
         """The order with which an interrupted run goes on; None when it stays so. Raises `StoreFailed`."""
         self._between[run_id] = called_off = asyncio.Event()
+        order = None
         try:
-            return await self._resumption.ready(run_id, folder, called_off)
+            order = await self._resumption.ready(run_id, folder, called_off)
         except OSError as error:
             log.error("the run %s could not be looked at: %s", run_id, error)
-            return None
         finally:
-            del self._between[run_id]
+            if order is None:  # else it is between sessions until the next one is there
+                del self._between[run_id]
+        reason = self._called_off.get(run_id)
+        if order is None and reason is not None:
+            now = self._now()
+            await self._writer.transact(lambda db: call_off(db, run_id, reason, now=now))
+        return order
 
     async def _session(self, order: Order) -> tuple[RunState, bool]:
         """One runner from start to end: the run's state then, and whether it died though nobody stopped it."""
@@ -159,7 +175,12 @@ class Supervisor:
         except OSError as error:
             words = f"its runner could not be started: {error.strerror}"
             return await self._close(run_id, "failed", words, "minion doctor"), False
+        finally:
+            self._between.pop(run_id, None)
+            called_off = self._called_off.pop(run_id, None)
         self._flights[run_id] = flight
+        if called_off is not None:
+            flight.stop(called_off)
         if self._ended_all:
             flight.abandon("the minion was stopped")
         try:
@@ -178,6 +199,7 @@ class Supervisor:
         if flight is not None:
             flight.stop(reason)
         if between is not None:
+            self._called_off.setdefault(run_id, reason)
             between.set()
         return flight is not None or between is not None or self._withdraw(run_id, "cancelled", reason)
 
@@ -318,8 +340,7 @@ class Supervisor:
             final = await self._close(order.run_id, end, why, hint)
         finally:
             self._performed.discard(order.run_id)
-        if self._on_end is not None:
-            self._on_end(order, final)
+        self._tell_end(order.run_id, final)
         return final
 
     async def _close(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from minion.store.run_end import end_run
 from minion.store.run_log import move
 from minion.store.standing import halt_of
 from server.contract.digest import instant, parse_instant
@@ -107,6 +108,14 @@ async def reopen(db: Connection, run_id: str, *, now: datetime) -> Reopened | st
     return Reopened(effects, await _resumes(db, run_id))
 
 
+async def call_off(db: Connection, run_id: str, why: str, *, now: str) -> None:
+    """End an interrupted run for good: somebody stopped it while it was about to go on."""
+    rows = list(await db.execute_fetchall("SELECT state FROM runs WHERE id = ?", (run_id,)))
+    if rows and rows[0]["state"] == "interrupted":
+        await move(db, run_id, "interrupted", "running", now=now, why="called off")
+        await end_run(db, run_id, "cancelled", now=now, why=why)
+
+
 async def note_not_resumed(db: Connection, run_id: str, why: str) -> None:
     """Say in an interrupted run's own words why it does not go on although its routine allows it."""
     rows = list(await db.execute_fetchall("SELECT why FROM runs WHERE id = ?", (run_id,)))
@@ -145,8 +154,7 @@ async def spent_s(db: Connection, run_id: str) -> float:
         elif row["type"] == "run.moved":
             if begun is not None and heard is not None:
                 spent += max(0.0, (heard - begun).total_seconds())
-            running = json.loads(row["data"])["to"] == "running"
-            begun, heard = (parse_instant(row["at"]) if running else None), None
+            begun, heard = parse_instant(row["at"]), None  # nothing is heard of it between two sessions
     return spent
 
 

@@ -47,6 +47,7 @@ from tests.minion.watched import Scene, played
 
 RUN = numbered_id("run_", 1)
 FIRST, SECOND = numbered_id("eff_", 101), numbered_id("eff_", 102)
+DECIDED = {numbered_id("eff_", 103): "failed", numbered_id("eff_", 104): "withheld"}
 DOCUMENT = {"name": "morning-report", "id": ROUTINE_ID, "minion_id": None, "content": "Say hello", "resume": True}
 SOON = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 
@@ -260,6 +261,8 @@ def cut_off() -> Teller:
     teller.begin_step("SCR-PUSH-BRANCH")
     first = teller.stage(target="slack")
     teller.stage(target="ops")
+    teller.perform("failed", "desk")
+    teller.settle(teller.stage("push", "shop:claude/fix"), "withheld")
     return teller.intend(first)
 
 
@@ -284,11 +287,13 @@ def test_a_reopened_run_has_left_to_do_what_was_not_begun_or_did_not_arrive(tmp_
 
     found, first, again = interrupted(tmp_path, story)
     assert (found, again) == ([RUN], "it is not interrupted")
-    assert (first.effects, first.resumes) == ({FIRST: "unknown", SECOND: "staged"}, 1)
+    # What its runner itself had found failed, or withheld, stays so.
+    assert (first.effects, first.resumes) == ({FIRST: "unknown", SECOND: "staged", **DECIDED}, 1)
     assert rows(tmp_path, "SELECT state, verdict, ended_at, why, summary FROM runs") == [
         ("running", "running", None, None, "All done."),
     ]  # fmt: skip
-    assert rows(tmp_path, "SELECT state FROM effects ORDER BY ordinal") == [("unknown",), ("staged",)]
+    states = ["unknown", "staged", "failed", "withheld"]
+    assert rows(tmp_path, "SELECT state FROM effects ORDER BY ordinal") == [(state,) for state in states]
     with looking(tmp_path) as db:
         assert breaches(db) == []
 
@@ -299,7 +304,7 @@ def test_what_is_known_not_to_have_arrived_is_left_to_do_and_what_did_is_not(tmp
         await writer.transact(lambda db: settle_effect(db, FIRST, said("failed"), now=LATER))
         return await writer.transact(lambda db: reopen(db, RUN, now=SOON))
 
-    assert interrupted(tmp_path, story).effects == {FIRST: "staged", SECOND: "staged"}
+    assert interrupted(tmp_path, story).effects == {FIRST: "staged", SECOND: "staged", **DECIDED}
 
 
 async def _paused(db: Any) -> None:

@@ -15,6 +15,7 @@ import pytest
 from minion.clock import utc_now
 from minion.config import Home
 from minion.daemon.supervisor import read_events
+from minion.daemon.triggers import Trigger
 from minion.store.local_db import read_only
 from minion.store.run_history import breaches
 from minion.wire import Event
@@ -297,8 +298,28 @@ def test_a_run_that_waits_to_go_on_can_be_called_off(home: Home, hook: Webhook) 
 
     asyncio.run(called_off())
     run = run_of(home, run_id)
-    assert (run["state"], run["why"].endswith("; not resumed: it was called off")) == ("interrupted", True)
+    assert (run["state"], run["verdict"], run["why"]) == ("cancelled", "skipped", "a person said so")
+    assert asyncio.run(open_and_go_on(home)) == []
     assert hook.texts("/ok") == []
+    assert intact(home)
+
+
+@pytest.mark.heavy
+def test_a_run_that_had_not_begun_when_the_minion_stopped_begins_at_the_next_start(
+    home: Home, hook: Webhook
+) -> None:
+    async def stopped() -> str:
+        async with at_work(home) as minion:
+            trigger = Trigger("manual", "manual:1", utc_now(), "hello")
+            order, lock = await minion.prepare("work", trigger, engine=None, repository=None)
+            await minion.supervisor.open(order, lock)
+            await minion.supervisor.abandon_all("the minion was stopped")
+            return order.run_id
+
+    run_id = asyncio.run(stopped())
+    assert run_of(home, run_id)["state"] == "interrupted"
+    assert asyncio.run(open_and_go_on(home)) == [run_id]
+    assert (run_of(home, run_id)["verdict"], hook.texts("/ok")) == ("ok", ["hello"])
 
 
 @pytest.mark.heavy
