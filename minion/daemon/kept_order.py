@@ -11,6 +11,7 @@ from typing import Any, Final
 from minion.config import Config, passed_environment, search_path, write_private
 from minion.wire import ORDER_BYTES, Order, WireError
 from server.contract.digest import canonical_json, digest_of
+from server.contract.refusals import Refused, StoreFailed
 
 _FILE: Final = "order.json"
 # Of the day: how remotes are reached (a proxy's address may hold a password), who started it, its token.
@@ -22,14 +23,19 @@ class OrderLost(Exception):
 
 
 def keep_order(order: Order) -> None:
-    """Write the order into its run's folder (0600). Raises `Refused` when the disk refuses.
+    """Write the order into its run's folder (0600). Raises `StoreFailed` when the disk refuses.
 
     What somebody gave the run on its way is kept only where it may be needed again.
     """
     data = {name: value for name, value in asdict(order).items() if name not in _OF_THE_DAY}
     if not order.routine.get("resume"):
         data["input"] = None
-    write_private(Path(order.run_dir) / _FILE, canonical_json(data) + "\n")
+    try:
+        write_private(Path(order.run_dir) / _FILE, canonical_json(data) + "\n")
+    except Refused as refusal:
+        # As when the store cannot be written: what is due stays due, and is tried again.
+        says = f"The order of {order.run_id} could not be kept in {order.run_dir}."
+        raise StoreFailed("order_not_kept", says, hint=refusal.hint) from refusal
 
 
 def kept_order(run_id: str, folder: Path, config: Config) -> Order:

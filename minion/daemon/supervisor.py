@@ -85,7 +85,7 @@ class Supervisor:
     async def open(self, order: Order, lock: dict[str, str], *, also: Also | None = None) -> None:
         """Record a run as queued, before anything is started; `also` is written in the same transaction.
 
-        The order is kept in the run's folder. Raises `Refused` when its key was taken before, or the disk refuses.
+        The order is kept in the run's folder. Raises `Refused` when its key was taken before, `StoreFailed`.
         """
         now, run_id = self._now(), order.run_id
         await asyncio.to_thread(keep_order, order)

@@ -16,14 +16,14 @@ import pytest
 from minion.cli import minion
 from minion.config import Home, load_config
 from minion.daemon.hub import Asker
-from minion.daemon.kept_order import OrderLost, kept_order
+from minion.daemon.kept_order import OrderLost, keep_order, kept_order
 from minion.daemon.reconciler import SETTLING_S
 from minion.runner.forge import Caller, ForgeRepository, add_comment
 from minion.runner.reading_back import answer
 from minion.verbs import Owner, do
 from minion.wire import Event, OrderedRepository
 from server.contract.digest import digest_bytes
-from server.contract.refusals import BadUse
+from server.contract.refusals import BadUse, StoreFailed
 from tests.faults.kills import kill, runner_of
 from tests.minion.forge_server import Forge, forge
 from tests.minion.stored_runs import make_order
@@ -358,3 +358,7 @@ def test_an_order_is_kept_without_secrets_and_a_damaged_one_is_not_used(tmp_path
             (folder / "order.json").write_text(spoilt)
         with pytest.raises(OrderLost, match="order"):
             kept_order(run["id"], folder, config)
+    (tmp_path / "run" / "order.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(StoreFailed) as refused:
+        keep_order(replace(order, run_dir=str(tmp_path / "run")))
+    assert refused.value.code == "order_not_kept"
