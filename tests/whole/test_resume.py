@@ -152,6 +152,24 @@ def test_a_run_whose_runner_dies_goes_on_where_it_was_and_repeats_nothing(home: 
     assert intact(home)
 
 
+@pytest.mark.heavy
+@pytest.mark.promise("RES-1")
+@pytest.mark.promise("EFF-1")
+def test_a_message_that_nobody_can_look_up_is_left_unknown_and_said_and_the_rest_is_done(
+    home: Home, hook: Webhook
+) -> None:
+    strikes = struck_at(at("effect.intent", means="webhook"), home=home)
+    run = asyncio.run(perform(home, "work", given="hello", on_event=strikes))
+    assert (run["state"], run["verdict"], len(run["sessions"])) == ("completed", "unknown", 2)
+    assert [(effect["kind"], effect["state"]) for effect in run["effects"]] == [
+        ("file", "delivered"), ("message", "unknown"),
+    ]  # fmt: skip
+    assert "a webhook cannot be read back" in run["effects"][1]["detail"]
+    assert hook.texts("/ok") == []
+    assert len(events_of(home, run, "effect.intent")) == 2
+    assert run_cli(home, "effects", "--unsettled", "--json").json()[0]["run"] == run["id"]
+
+
 async def abandoned(home: Home) -> str:
     """A run of `work` that is interrupted in its second skill as by a daemon that stops; its id."""
     write_skill(home, "two", WAITS + TWO)
