@@ -9,7 +9,6 @@ import asyncio
 import functools
 import logging
 import os
-import shutil
 import signal
 import sys
 from datetime import datetime
@@ -21,19 +20,18 @@ from minion.clock import Clock, utc_now
 from minion.config import Home, load_config
 from minion.daemon.daemon_log import begin_log, tell_service_manager
 from minion.daemon.hub import Asker, Hub, asking
-from minion.daemon.judgement import COULD_NOT_START
 from minion.daemon.line import Line
 from minion.daemon.local_api import listening
 from minion.daemon.plan_keeper import PlanKeeper, keeping_plans
 from minion.daemon.roster import Roster
 from minion.daemon.scheduler import Arrival, Scheduler
 from minion.daemon.timetable import ON_TIME_S, Timetable
-from minion.daemon.triggers import Trigger
+from minion.due_runs import DueRuns
 from minion.on_watch import watchdog_of, watching
 from minion.release import program_version
 from minion.routines.files import look_at_files
 from minion.socket_place import choose_place
-from minion.store.slots import SlotRecord, SlotState, hold, release, settle
+from minion.store.slots import SlotRecord
 from minion.store.standing import first_up, halt_of
 from minion.verbs import Owner, do
 from server.contract.digest import instant, parse_instant
@@ -41,10 +39,10 @@ from server.contract.refusals import Refusal, StoreFailed
 from server.contract.run import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from minion.store.decisions import Decision
-    from minion.store.writer import Connection
+    from minion.store.run_resume import Interrupted
     from minion.wire import Event, Order
 
 # Routine files are looked at every so many seconds, more seldom the more there are.
@@ -69,8 +67,10 @@ class Daemon:
         self._stop = asyncio.Event()
         self._grace_s = float(minion.config.grace_s)
         self._looked: datetime | None = None
-        self._stranded: list[Arrival] = []
-        self.line = Line(self._perform, minion.config.runs_at_once)
+        self._due_runs = DueRuns(
+            minion, clock, began=self._slot_began, left=lambda: self.watchdog.stir(), stopping=self._stop.is_set
+        )
+        self.line = Line(self._due_runs.perform, minion.config.runs_at_once)
         timetable = Timetable()
         self.scheduler = Scheduler(
             timetable, minion.writer, self.line, clock, halted=lambda: self._halted, woken=self._woken,
@@ -96,8 +96,7 @@ class Daemon:
         async with watching(self.watchdog), keeping_plans(self._plans), listening(place, self._answer):
             log.info("up: %d routines, %d of them scheduled", len(self.roster), len(self.scheduler.timetable))
             tell_service_manager("READY=1")
-            for run in await self.minion.supervisor.interrupted():
-                self.line.ask(run.routine_id, functools.partial(self.minion.supervisor.resume, run))
+            self._go_on_with(await self.minion.supervisor.interrupted())
             await self.scheduler.resume(entries)
             await self._until_stopped()
             tell_service_manager("STOPPING=1")
@@ -177,19 +176,9 @@ class Daemon:
 
     async def decided(self, decision: Decision, *, approved: bool) -> None:
         """Go on with what waited for a decision."""
-        now, at = self._clock(), instant(self._clock())
-
-        async def settled(db: Connection) -> list[SlotRecord]:
-            slots = await release(db, decision.id)
-            for slot in slots if not approved else ():
-                why = f"the change was rejected ({decision.id})"
-                await settle(db, slot.routine_id, slot.key, "skipped", now=at, why=why)
-            return slots
-
-        slots = await self.minion.writer.transact(settled)
-        self.watchdog.stir()
-        entries = self.scheduler.timetable.entries(decision.routine_id)
-        for slot in slots if approved and entries else ():
+        slots = await self._due_runs.decided(decision, approved=approved)
+        entries, now = self.scheduler.timetable.entries(decision.routine_id), self._clock()
+        for slot in slots if entries else ():
             late = (now - parse_instant(slot.due_at)).total_seconds() >= ON_TIME_S
             self.line.take(Arrival(slot, entries[0].rules, late))
 
@@ -234,77 +223,9 @@ class Daemon:
         await draining
         self.hub.close()
 
-    async def _perform(self, arrival: Arrival) -> None:
-        """All that one slot asks for: its order, its run, and a record of it whatever happens."""
-        try:
-            await self._run_slot(arrival)
-        except StoreFailed:
-            # Nothing was written, so nothing was begun: it is tried again once the store can be written.
-            self._stranded.append(arrival)
-        except Exception:
-            log.exception("the slot %s of %s failed", arrival.slot.key, arrival.slot.routine)
-
-    async def _run_slot(self, arrival: Arrival) -> None:
-        slot, minion = arrival.slot, self.minion
-        trigger = Trigger("schedule", f"slot:{slot.routine_id}:{slot.key}", self._clock())
-        try:
-            order, lock = await minion.prepare(slot.routine, trigger, engine=None, repository=None)
-        except StoreFailed:
-            raise
-        except Refusal as refusal:
-            why, now = COULD_NOT_START + refusal.sentence, instant(self._clock())
-            log.error("%s was due and %s", slot.routine, why)
-            await minion.writer.transact(
-                lambda db: settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
-            )
-            self.watchdog.stir()
-            return
-        now, run_id = instant(self._clock()), order.run_id
-        state: SlotState = "late" if arrival.late else "ran"
-
-        async def claimed(db: Connection) -> None:
-            await settle(db, slot.routine_id, slot.key, state, now=now, run_id=run_id)
-
-        try:
-            held = await minion.hold_of(order, lock)
-            if held is not None:
-                await self._hold(slot, held)
-            elif not self._stop.is_set():  # else it stays due, for the next daemon
-                await minion.supervisor.open(order, lock, also=claimed)
-        finally:
-            begun = run_id in minion.supervisor.under_way
-            if not begun:
-                await asyncio.to_thread(shutil.rmtree, order.run_dir, ignore_errors=True)
-        if not begun:
-            return
-        self.hub.tell({"run": run_id, "type": "run.opened", "block": None, "data": {"routine": slot.routine}})
-        self.watchdog.run_began(order)
-        await minion.supervisor.perform(order)
-
-    async def _hold(self, slot: SlotRecord, decision: Decision) -> None:
-        """Have a slot wait for a decision; one that waited before it has been overtaken."""
-        now = instant(self._clock())
-        rejected = decision.answer == "reject"
-        log.warning("%s: due %s, %s (%s)", slot.routine, slot.shown, decision.question, decision.id)
-
-        async def hold_it(db: Connection) -> None:
-            if rejected:
-                why = f"the change was rejected ({decision.id})"
-                await settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
-                return
-            for earlier in await release(db, decision.id):
-                why = f"it waited for {decision.id} until the next one was due"
-                await settle(db, earlier.routine_id, earlier.key, "missed", now=now, why=why)
-            await hold(db, slot.routine_id, slot.key, decision.id, why=decision.question)
-
-        await self.minion.writer.transact(hold_it)
-        self.watchdog.stir()
-
     async def _woken(self, now: datetime) -> None:
-        """What is done now and then: stranded slots, changed files."""
-        stranded, self._stranded = self._stranded, []
-        for arrival in stranded:
-            self.line.take(arrival)
+        """What is done now and then: what the store could not take, changed files."""
+        await self._catch_up_with_the_store()
         every_s = min(max(_LOOK_S, len(self.roster) / _FILES_A_SECOND), _LOOK_SELDOM_S)
         looked = self._looked
         if looked is None or self.roster.unsettled or not 0 <= (now - looked).total_seconds() < every_s:
@@ -315,6 +236,27 @@ class Daemon:
                     self.watchdog.stir(files=True)
             except Refusal as refusal:
                 log.error("routine files could not be taken in: %s", refusal)
+
+    async def _catch_up_with_the_store(self) -> None:
+        """Write down what could not be when it happened: slots that were due, runs that ended."""
+        supervisor = self.minion.supervisor
+        try:
+            await self._due_runs.take_up_stranded(self.scheduler)
+            for run_id in await supervisor.close_left():
+                log.warning("the run %s could not be kept when it ended; it is closed now", run_id)
+                self._go_on_with(run for run in await supervisor.interrupted() if run.run_id == run_id)
+        except StoreFailed as refusal:
+            log.error("%s; it is tried again", refusal.sentence)
+
+    def _go_on_with(self, interrupted: Iterable[Interrupted]) -> None:
+        """Have interrupted runs go on as soon as there is a place for them."""
+        for run in interrupted:
+            self.line.ask(run.routine_id, functools.partial(self.minion.supervisor.resume, run))
+
+    def _slot_began(self, order: Order) -> None:
+        routine = order.routine["name"]
+        self.hub.tell({"run": order.run_id, "type": "run.opened", "block": None, "data": {"routine": routine}})
+        self.watchdog.run_began(order)
 
     async def _reload(self) -> None:
         try:

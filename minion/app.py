@@ -8,10 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from minion.admission import (
-    admit,
-    process_candidate,
-)
+from minion.admission import admit, process_candidate
 from minion.clock import Clock
 from minion.config import Config, Home, held, load_config, save_config, unwritable_home
 from minion.daemon.orders import Ingredients, lock_of, make_order
@@ -30,10 +27,6 @@ from minion.store.writer import Writer, open_writer
 from minion.wire import Order
 from server.contract.digest import instant
 from server.contract.refusals import NotFound, Refused
-
-if TYPE_CHECKING:
-    pass
-
 
 if TYPE_CHECKING:
     from minion.store.writer import Connection

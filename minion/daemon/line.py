@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from minion.daemon.timetable import Rules
 from server.contract.catch_up import overlap_decision
 
 Start = Callable[[], Coroutine[None, None, None]]
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -119,5 +121,8 @@ class Line:
     def _ended(self, routine_id: str, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         self._running -= Counter([routine_id])
+        defect = None if task.cancelled() else task.exception()
+        if defect is not None:  # nobody waits for it: said here, or nowhere
+            log.error("what went on for %s stopped", routine_id, exc_info=defect)
         self._go_on()
 

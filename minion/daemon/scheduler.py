@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
@@ -123,8 +123,15 @@ class Scheduler:
         self._hand_on([(record, rules_of[record.routine_id]) for record in taken], now)
         self._on_records(taken)
 
-    async def resume(self, entries: list[Entry]) -> None:
-        """Take up the slots that an earlier owner claimed and did not come to, as far as catching up allows."""
+    async def resume(
+        self, entries: Sequence[Entry], *, only: Collection[SlotRecord] | None = None,
+        because: str = "the minion stopped before it started",
+    ) -> None:  # fmt: skip
+        """Take up slots that were claimed and nobody came to, as far as catching up allows; `because` is why not.
+
+        All that are due in the store, as an earlier owner left them, or `only` these. Raises `StoreFailed`.
+        """
+        wanted = None if only is None else {(record.routine_id, record.key) for record in only}
         now, at = self._clock(), instant(self._clock())
         known = {(entry.rules.routine_id, entry.trigger): entry for entry in entries}
         again: list[tuple[SlotRecord, Rules]] = []
@@ -134,8 +141,11 @@ class Scheduler:
             again.clear()
             given_up.clear()
             for record in await open_slots(db):
+                if wanted is not None and (record.routine_id, record.key) not in wanted:
+                    continue
                 entry = known.get((record.routine_id, record.trigger))
-                why = "its schedule is gone" if entry is None else too_late(record, entry, now)
+                late = None if entry is None else too_late(record, entry, now)
+                why = "its schedule is gone" if entry is None else late and f"{because}, and {late}"
                 if entry is not None and why is None:
                     again.append((record, entry.rules))
                 else:
@@ -200,7 +210,7 @@ def too_late(record: SlotRecord, entry: Entry, now: datetime) -> str | None:
     in_time = {"latest": same_day, "window": age_s <= rules.window_s, "none": False}[rules.catch_up]
     if in_time or age_s < ON_TIME_S:
         return None
-    return f"the minion stopped before it started, and {_policy(rules)}"
+    return _policy(rules)
 
 
 def _policy(rules: Rules) -> str:

@@ -6,9 +6,9 @@ Whoever holds the home's lock has exactly one Supervisor: the daemon, or a foreg
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,16 +17,16 @@ from minion.clock import Clock
 from minion.config import Config
 from minion.daemon.caps import passed_time
 from minion.daemon.cgroups import find_ground
+from minion.daemon.closing import Closing, End
 from minion.daemon.flight import Flight, group_name, take_off
 from minion.daemon.kept_order import keep_order
 from minion.daemon.processes import Identity, adopt_orphans, end_if_same, end_orphans, identity_of
 from minion.daemon.reconciler import Reconciler
 from minion.daemon.resumption import Resumption
 from minion.store.claims import claim_of
-from minion.store.run_end import end_run, last_heard, prune
-from minion.store.run_log import last_taken, move, open_run, take_event
+from minion.store.run_log import move, open_run, take_event
 from minion.store.run_resume import Interrupted, call_off, interrupted_runs
-from minion.wire import Event, Order, WireError, kept_events
+from minion.wire import Event, Order, WireError
 from server.contract.digest import instant
 from server.contract.refusals import Refusal
 from server.contract.run import RunState
@@ -43,7 +43,8 @@ OnEnd = Callable[[str, RunState], None]
 log = logging.getLogger(__name__)
 # A group that is empty for so long belongs to nobody any more.
 _OLD_S: Final = 3600.0
-_UNFINISHED: Final = "('draft', 'validated', 'queued', 'running', 'waiting')"
+_UNKEPT: Final = "the store could not be written while it was running"
+_LEFT: Final = "the minion stopped while it was running"
 
 
 class Supervisor:
@@ -56,7 +57,6 @@ class Supervisor:
         self.config = config
         self._writer = writer
         self._clock = clock
-        self._runs_dir = runs_dir
         self._on_event = on_event
         self._on_end = on_end
         self._owns_process = owns_process
@@ -64,6 +64,8 @@ class Supervisor:
         # Opened and not begun yet; begun and not kept as ended yet; being ended without having begun.
         self._queued: dict[str, Order] = {}
         self._performed: set[str] = set()
+        # Runs whose end could not be kept, and their folders.
+        self._left: dict[str, str] = {}
         self._withdrawn: set[asyncio.Future[RunState]] = set()
         # Runs between two sessions, to be set when they shall not go on; and why, where somebody said so.
         self._between: dict[str, asyncio.Event] = {}
@@ -73,6 +75,7 @@ class Supervisor:
             writer, clock, config=lambda: self.config, busy=lambda: self.under_way
         )
         self._resumption = Resumption(writer, clock, config=lambda: self.config, reconciler=self.reconciler)
+        self._closing = Closing(writer, clock, config=lambda: self.config, runs_dir=runs_dir)
         self._ground = find_ground(divide=owns_process)
         if owns_process:
             adopt_orphans()
@@ -135,16 +138,40 @@ class Supervisor:
 
     async def _to_its_end(self, order: Order) -> RunState:
         """Perform a run, and what is left of it whenever its runner died and it may go on."""
-        try:
+        with self._ending(order):
             final, died = await self._session(order)
             while died and (again := await self._readied(order.run_id, order.run_dir)) is not None:
                 final, died = await self._session(again)
             if died and self._called_off.pop(order.run_id, None) is not None:
                 final = "cancelled"
-        finally:
-            self._performed.discard(order.run_id)
         self._tell_end(order.run_id, final)
         return final
+
+    @contextlib.contextmanager
+    def _ending(self, order: Order) -> Iterator[None]:
+        """The block keeps the end of a run; one that could not is closed later."""
+        kept = False
+        try:
+            yield
+            kept = True
+        finally:
+            if not kept:
+                self._left[order.run_id] = order.run_dir
+            self._performed.discard(order.run_id)
+
+    async def close_left(self) -> list[str]:
+        """Close the runs whose end could not be kept when it came, as the store failed; their ids.
+
+        Raises `StoreFailed` when it still does; they are kept for the next time.
+        """
+        closed = []
+        for run_id, folder in list(self._left.items()):
+            final = await self._closing.close_left_behind(run_id, Path(folder), _UNKEPT)
+            self.reconciler.stir()
+            del self._left[run_id]
+            self._tell_end(run_id, final)
+            closed.append(run_id)
+        return closed
 
     def _tell_end(self, run_id: str, final: RunState) -> None:
         if self._on_end is not None:
@@ -174,7 +201,7 @@ class Supervisor:
             flight = await take_off(order, functools.partial(self._hear, run_id), self._ground)
         except OSError as error:
             words = f"its runner could not be started: {error.strerror}"
-            return await self._close(run_id, "failed", words, "minion doctor"), False
+            return await self._close(run_id, End("failed", words, "minion doctor")), False
         finally:
             self._between.pop(run_id, None)
             called_off = self._called_off.pop(run_id, None)
@@ -218,7 +245,7 @@ class Supervisor:
         order = self._queued.pop(run_id, None)
         if order is not None:
             self._performed.add(run_id)
-            ending = asyncio.ensure_future(self._end(order, end, reason, None))
+            ending = asyncio.ensure_future(self._end(order, End(end, reason)))
             self._withdrawn.add(ending)
             ending.add_done_callback(self._withdrawn.discard)
         return order is not None
@@ -239,40 +266,18 @@ class Supervisor:
 
     async def recover(self) -> list[str]:
         """End every run that a dead owner of this home left: take in the rest of its events first; their ids."""
-
-        async def unfinished(db: Connection) -> list[dict[str, str]]:
-            rows = await db.execute_fetchall(f"SELECT * FROM runs WHERE state IN {_UNFINISHED} ORDER BY ordinal")  # noqa: S608
-            return [dict(row) for row in rows]
-
         recovered = []
-        for run in await self._writer.transact(unfinished):
+        for run in await self._closing.unfinished():
             if run["runner_pid"]:
                 identity = Identity(int(run["runner_pid"]), run["runner_started"], run["boot_id"])
                 await asyncio.to_thread(end_if_same, identity)
             await asyncio.to_thread(self._end_group, run["id"])
-            end, why, hint = await self._take_in_leftovers(run["id"], Path(run["folder"]))
-            if end is None:
-                end, why = "interrupted", "the minion stopped while it was running"
-            await self._close(run["id"], end, why, hint, left_behind=True)
+            await self._closing.close_left_behind(run["id"], Path(run["folder"]), _LEFT)
+            self.reconciler.stir()
             recovered.append(run["id"])
-        await self._clear_away()
+        await self._closing.clear_away()
         self._ground.clear_away(group_name("run_"), before=self._clock().timestamp() - _OLD_S)
         return recovered
-
-    async def _clear_away(self) -> None:
-        """Remove folders that an owner left who died on the threshold: of a pruned run, or of one never begun."""
-        folders = list(self._runs_dir.iterdir()) if self._runs_dir.is_dir() else []
-
-        async def strays(db: Connection) -> list[tuple[Path, bool]]:
-            kept = {row["id"] for row in await db.execute_fetchall("SELECT id FROM runs")}
-            query = "SELECT 1 FROM home_chain WHERE ref = ? AND kind = 'tombstone'"
-            unknown = [folder for folder in folders if folder.name not in kept]
-            return [(f, bool(list(await db.execute_fetchall(query, (f.name,))))) for f in unknown]
-
-        for folder, pruned in await self._writer.transact(strays):
-            # A run with events and without a row may belong to a store that was put back: it is kept.
-            if pruned or not (folder / "events.ndjson").exists():
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _mark_running(self, flight: Flight, runner: Identity) -> None:
         now, order = self._now(), flight.order
@@ -314,78 +319,36 @@ class Supervisor:
 
     async def _finish(self, flight: Flight) -> tuple[RunState, bool]:
         """The run's end: as the runner said, or `interrupted`/stopped with what is known; and whether it died."""
-        end, why, hint = flight.end, flight.why, flight.hint
-        if end is None:
+        order = flight.order
+        end = End(flight.end, flight.why, flight.hint)
+        if end.state is None:
             # It may have died between keeping an event and sending it.
-            folder = Path(flight.order.run_dir)
-            end, why, hint = await self._take_in_leftovers(flight.order.run_id, folder)
-        if flight.passed is not None and end != "completed":
-            end, why, hint = "failed", flight.passed.why, flight.passed.hint
-        elif end is None and flight.abandoned:
-            end, why = "interrupted", flight.stopped_for
-        elif end is None and flight.stopped_for is not None:
-            end = "timed_out" if flight.stopped_for == "timeout" else "cancelled"
-            why = flight.stopped_for
-        died = end is None
-        if end is None:
+            end = await self._closing.take_in_leftovers(order.run_id, Path(order.run_dir))
+        if flight.passed is not None and end.state != "completed":
+            end = End("failed", flight.passed.why, flight.passed.hint)
+        elif end.state is None and flight.abandoned:
+            end = End("interrupted", flight.stopped_for)
+        elif end.state is None and flight.stopped_for is not None:
+            end = End("timed_out" if flight.stopped_for == "timeout" else "cancelled", flight.stopped_for)
+        died = end.state is None
+        if end.state == "timed_out":
+            passed = passed_time(order.limits)
+            end = End("timed_out", passed.why, passed.hint)
+        if died:
             status = flight.process.returncode
-            end, why = "interrupted", f"the runner ended before the run did (status {status})"
-        if end == "timed_out":
-            passed = passed_time(flight.order.limits)
-            why, hint = passed.why, passed.hint
-        return await self._close(flight.order.run_id, end, why, hint), died
+            end = End("interrupted", f"the runner ended before the run did (status {status})")
+        return await self._close(order.run_id, end), died
 
-    async def _end(self, order: Order, end: RunState, why: str | None, hint: str | None) -> RunState:
-        try:
-            final = await self._close(order.run_id, end, why, hint)
-        finally:
-            self._performed.discard(order.run_id)
+    async def _end(self, order: Order, end: End) -> RunState:
+        with self._ending(order):
+            final = await self._close(order.run_id, end)
         self._tell_end(order.run_id, final)
         return final
 
-    async def _close(
-        self, run_id: str, end: RunState, why: str | None, hint: str | None, *, left_behind: bool = False
-    ) -> RunState:
-        now = self._now()
-
-        async def end_and_prune(db: Connection) -> tuple[RunState, list[str]]:
-            # A run that its owner left ended when it was last heard of, and not when it was found.
-            ended_at = await last_heard(db, run_id) if left_behind else None
-            final = await end_run(db, run_id, end, now=now, why=why, hint=hint, ended_at=ended_at)
-            return final, await prune(db, keep=self.config.keep_runs, now=now)
-
-        final, folders = await self._writer.transact(end_and_prune)
-        for folder in folders:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    async def _close(self, run_id: str, end: End) -> RunState:
+        final = await self._closing.close(run_id, end.state or "interrupted", end.why, end.hint)
         self.reconciler.stir()
         return final
 
-    async def _take_in_leftovers(
-        self, run_id: str, folder: Path
-    ) -> tuple[RunState | None, str | None, str | None]:
-        """Take in what a dead runner kept and nobody took; the (end, why, hint) that it said, if it did."""
-        end, why, hint = None, None, None
-        known = await self._writer.transact(lambda db: last_taken(db, run_id))
-        for event in events_in(folder / "events.ndjson"):
-            try:
-                if event.seq > known:
-                    await self._take(run_id, event)
-                if event.type == "run.finished":
-                    end, why, hint = (event.data[key] for key in ("state", "why", "hint"))
-            except (KeyError, TypeError, ValueError):
-                break  # damaged from here on: a home must open all the same
-        return end, why, hint
-
     def _now(self) -> str:
         return instant(self._clock())
-
-
-def read_events(path: Path) -> list[Event]:
-    """The events a runner kept, up to the first line that was not written whole."""
-    return list(events_in(path))
-
-
-def events_in(path: Path) -> Iterator[Event]:
-    """The same, one after another: a runner may have kept more of them than this process should hold."""
-    for event, _ in kept_events(path):
-        yield event

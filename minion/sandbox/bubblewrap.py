@@ -171,10 +171,11 @@ def _refuse_wide(source: str) -> None:
     home = Path.home().resolve()
     try:
         real = Path(source).resolve()
-    except OSError:  # a link that cannot even be read, as in another's /proc
+        is_socket = real.exists() and stat.S_ISSOCK(real.stat().st_mode)
+    except OSError:  # a link that cannot even be read, as in another's /proc, or a folder that may not be entered
         raise ValueError(f"{source} may not be bound: nobody can tell where it leads") from None
     of_the_kernel = any(real.is_relative_to(path) for path in KERNEL)
     if str(real) in TOO_WIDE or home.is_relative_to(real) or of_the_kernel:
         raise ValueError(f"{source} holds more than a sandbox may see")
-    if real.exists() and stat.S_ISSOCK(real.stat().st_mode):
+    if is_socket:
         raise ValueError(f"{source} is a socket, a door out of the sandbox")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from minion.config import Home
-from minion.daemon.supervisor import read_events
+from minion.daemon.closing import read_events
 from minion.store.local_db import read_only
 from minion.store.run_history import breaches, list_runs
 from minion.wire import Event

@@ -13,7 +13,7 @@ import pytest
 
 from minion.app import Minion
 from minion.config import Home
-from minion.daemon.supervisor import read_events
+from minion.daemon.closing import read_events
 from minion.wire import Event
 from tests.faults.kills import (
     GONE_S,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minion.app import Minion
-from minion.daemon.supervisor import read_events
+from minion.daemon.closing import read_events
 from minion.wire import Event
 from tests.faults.kills import Trials, kill, newest_run, runner_of, start_driver
 from tests.faults.resumed_runs import audit_resumed, home_to_resume, open_and_go_on, start_resuming_driver

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.house import layer_rules as rules
+from tests.house import layers
 from tests.house.source_tree import ROOT, Checker, Source, gathered, sources
 
 
@@ -16,30 +16,30 @@ def scripts_beside(source: Source) -> frozenset[str]:
 
 
 def test_imports_flow_one_way() -> None:
-    assert gathered(rules.layer_breaches, "server", "minion") == []
+    assert gathered(layers.layer_breaches, "server", "minion") == []
 
 
 def test_libraries_stay_in_their_rooms() -> None:
-    assert gathered(rules.library_breaches, "server", "minion") == []
+    assert gathered(layers.library_breaches, "server", "minion") == []
 
 
 def test_what_runs_in_the_sandbox_needs_only_the_standard_library() -> None:
-    alone = [source for source in sources("minion", "skills") if rules.runs_alone(source.path)]
+    alone = [source for source in sources("minion", "skills") if layers.runs_alone(source.path)]
     assert [
-        breach for source in alone for breach in rules.standard_library_breaches(source, scripts_beside(source))
+        breach for source in alone for breach in layers.standard_library_breaches(source, scripts_beside(source))
     ] == []
 
 
 def test_only_the_settings_modules_read_the_environment() -> None:
-    assert gathered(rules.environment_breaches, "server", "minion") == []
+    assert gathered(layers.environment_breaches, "server", "minion") == []
 
 
 def test_only_the_clock_modules_read_the_clock() -> None:
-    assert gathered(rules.clock_breaches, "server", "minion", "skills") == []
+    assert gathered(layers.clock_breaches, "server", "minion", "skills") == []
 
 
 def test_only_the_tops_catch_everything() -> None:
-    assert gathered(rules.catch_all_breaches, "server", "minion", "skills") == []
+    assert gathered(layers.catch_all_breaches, "server", "minion", "skills") == []
 
 
 def test_the_checkers_read_a_tree_that_is_really_there() -> None:
@@ -47,12 +47,12 @@ def test_the_checkers_read_a_tree_that_is_really_there() -> None:
     assert {"server/contract/refusals.py", "server/contract/topology.py", "minion/__init__.py"} <= paths
 
 
-LAYER = rules.layer_breaches
-LIBRARY = rules.library_breaches
-ALONE = rules.standard_library_breaches
-ENVIRONMENT = rules.environment_breaches
-CLOCK = rules.clock_breaches
-CATCH_ALL = rules.catch_all_breaches
+LAYER = layers.layer_breaches
+LIBRARY = layers.library_breaches
+ALONE = layers.standard_library_breaches
+ENVIRONMENT = layers.environment_breaches
+CLOCK = layers.clock_breaches
+CATCH_ALL = layers.catch_all_breaches
 
 PLANTED: list[tuple[Checker, str, str]] = [
     (LAYER, "server/contract/run.py", "from server.domain import drift"),
@@ -90,7 +90,7 @@ PLANTED: list[tuple[Checker, str, str]] = [
     (LAYER, "minion/daemon/supervisor.py", "from server.contract import routine"),
     (LAYER, "minion/commands/run.py", "from server.contract.documents import read_yaml"),
     (LAYER, "minion/gadgets.py", "import json"),
-    (LAYER, "minion/app.py", "from tests.house import layer_rules"),
+    (LAYER, "minion/app.py", "from tests.house import layers"),
     (LIBRARY, "minion/runner/blocks.py", "import sqlite3"),
     (LIBRARY, "minion/daemon/supervisor.py", "from aiosqlite import connect"),
     (LIBRARY, "minion/app.py", "import click"),
@@ -152,9 +152,9 @@ def test_what_the_house_allows_is_no_breach(checker: Checker, path: str, text: s
 
 def test_a_script_may_import_what_lies_beside_it() -> None:
     script = Source("skills/a/scripts/run.py", "import json\nfrom tally import count\nimport yaml")
-    assert len(rules.standard_library_breaches(script, frozenset({"run", "tally"}))) == 1
+    assert len(layers.standard_library_breaches(script, frozenset({"run", "tally"}))) == 1
 
 
 @pytest.mark.parametrize("path", ["minion/sandbox/tool_host.py", "skills/send-to-slack/scripts/run.py"])
 def test_the_tool_host_and_the_scripts_of_skills_run_alone(path: str) -> None:
-    assert rules.runs_alone(path)
+    assert layers.runs_alone(path)

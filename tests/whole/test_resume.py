@@ -14,7 +14,7 @@ import pytest
 
 from minion.clock import utc_now
 from minion.config import Home
-from minion.daemon.supervisor import read_events
+from minion.daemon.closing import read_events
 from minion.daemon.triggers import Trigger
 from minion.store.local_db import read_only
 from minion.store.run_history import breaches
