@@ -8,6 +8,8 @@ from typing import Any
 
 from minion.config import Home
 from minion.daemon_client import daemon_is_up
+from minion.routines.files import routine_files
+from minion.standing import GONE
 from minion.store.local_db import read_only
 from minion.store.standing import halt_now
 from server.contract.refusals import Refusal
@@ -15,6 +17,8 @@ from server.contract.refusals import Refusal
 
 def why_silent(home: Home, name: str, document: Mapping[str, Any]) -> tuple[str, str] | None:
     """Why a routine with a schedule does not fire by itself, and what mends it; None if it does."""
+    if not routine_files(home, name):
+        return GONE, f"minion routine remove {name}"
     if document["paused"]:
         return "it is paused", f"minion schedule resume {name}"
     if document["scheduled_by"] != "minion":

@@ -16,8 +16,9 @@ from minion.commands.owner import add_routine, remove_routine
 from minion.commands.presentation import local_time, mark, table
 from minion.commands.routine_edit import edit
 from minion.config import Home, load_config
-from minion.routines.files import read_file
+from minion.routines.files import read_file, routine_files
 from minion.routines.template_list import template_named, templates
+from minion.standing import GONE
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines
 from server.contract.refusals import BadUse
@@ -119,7 +120,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
     with read_only(home.store) as db:
         kept = [(item, last_run_of(db, item.name)) for item in list_routines(db)]
     if as_json:
-        print_json([_listed(item, last) for item, last in kept])
+        print_json([_listed(home, item, last) for item, last in kept])
         return
     waiting = _not_admitted(home, [item.name for item, _ in kept])
     if not kept and not waiting:
@@ -127,7 +128,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         return
     rows = [
         [
-            item.name, "paused" if item.document["paused"] else _when(item.document),
+            item.name, "✗ its file is gone" if _problem(home, item) else _listed_when(item),
             " → ".join(item.document["pipeline"]) or "a prompt",
             f"{mark(last['verdict'])} {local_time(last['created_at'])}" if last else "never ran", item.id,
         ]
@@ -157,7 +158,7 @@ def show(ctx: click.Context, routine: str, as_json: bool) -> None:
         kept = find_routine(db, routine)
         last = last_run_of(db, kept.name)
     if as_json:
-        print_json(_listed(kept, last) | dict(kept.document))
+        print_json(_listed(home, kept, last) | dict(kept.document))
         return
     document = kept.document
     click.echo(f"{click.style(kept.name, bold=True)} · {kept.id} · revision {kept.revision}")
@@ -170,7 +171,8 @@ def show(ctx: click.Context, routine: str, as_json: bool) -> None:
         "repositories": ", ".join(repositories) or "none", "engine": document["engine"] or "the minion's default",
         "limits": f"{document['limits']['wall_clock_s']:g} s, ${document['limits']['dollars']:g} a run",
         "last run": f"{last['verdict']} {last['id']}" if last else "never ran",
-        "delivered": local_time(kept.last_delivered_at), "file": shown_path(kept.source),
+        "delivered": local_time(kept.last_delivered_at),
+        "file": shown_path(kept.source) if _problem(home, kept) is None else GONE,
     }  # fmt: skip
     click.echo("\n".join(f"{name:<13} {value}" for name, value in shown.items()))
 
@@ -207,12 +209,21 @@ def _print_templates(as_json: bool) -> None:
     click.echo("\n".join(table(["template", "what it does"], [[t.name, t.summary] for t in known])))
 
 
-def _listed(item: KeptRoutine, last: dict[str, Any] | None) -> dict[str, Any]:
+def _problem(home: Home, item: KeptRoutine) -> str | None:
+    """What keeps a routine from running at all."""
+    return None if routine_files(home, item.name) else GONE
+
+
+def _listed_when(item: KeptRoutine) -> str:
+    return "paused" if item.document["paused"] else _when(item.document)
+
+
+def _listed(home: Home, item: KeptRoutine, last: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "id": item.id, "name": item.name, "revision": item.revision, "paused": item.document["paused"],
         "pipeline": item.document["pipeline"], "cron_expression": item.document["cron_expression"],
         "triggers": item.document["triggers"], "last_run": last, "last_delivered_at": item.last_delivered_at,
-        "file": item.source, "changed_at": item.changed_at,
+        "file": item.source, "changed_at": item.changed_at, "problem": _problem(home, item),
     }  # fmt: skip
 
 

@@ -168,9 +168,8 @@ class RoutineKeeper:
         name = _known_name(self.home, text)
         files = routine_files(self.home, name)
         if not files:
-            gone = "put its file back, or add it again: minion routine add FILE"
-            hint = "minion routine list" if name == text else gone
-            raise NotFound("no_such_routine", f"There is no routine {text}.", hint=hint)
+            hint = f"put it back, or take the routine out of use: minion routine remove {name}"
+            raise NotFound("routine_file_gone", f"The file of {name} is gone from the home.", hint=hint)
         now = self._now()
         try:
             (document,) = await admit(self.writer, [routine_candidate(files[0], read_file(files[0]))])

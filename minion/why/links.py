@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from minion.daemon.judgement import COULD_NOT_START
 from minion.engines.registry import AVAILABLE
 from minion.standing import GONE
 from minion.store.overview import Reader, first_up_at, paused_since, run_going_on
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 # A slot that was noticed within this long after it was due was seen by a daemon that ran then.
 _NOTICED: Final = timedelta(seconds=60)
-# What the daemon writes as the reason of a slot (minion.daemon.scheduler, minion.always_on).
-_NOT_STARTED: Final = "it could not be started: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ def slot(case: Case) -> Link:
     if state == "held":
         fix = f"minion decide {record['decision_id']} approve"
         return Link("slot", "broken", f"It was due {when} and waits for a person: {why}", fix)
-    if why.startswith(_NOT_STARTED):
+    if why.startswith(COULD_NOT_START):
         if _is_of_the_engine(why):
             return Link("slot", "holds", f"It was claimed {when}.")
         return Link("slot", "broken", f"It was due {when}, and {why}", f"minion run {case.kept.name}")
@@ -216,8 +215,8 @@ def engine(case: Case) -> Link:
     """What executes it is installed here."""
     record, document = case.record, case.kept.document
     why = (record["why"] or "") if record is not None else ""
-    if why.startswith(_NOT_STARTED) and _is_of_the_engine(why):
-        return _missing(case, why.removeprefix(_NOT_STARTED))
+    if why.startswith(COULD_NOT_START) and _is_of_the_engine(why):
+        return _missing(case, why.removeprefix(COULD_NOT_START))
     if record is not None and record["run_id"] is not None:
         return Link("engine", "holds", "Its engine was there.")
     wanted = document["engine"] or case.facts.engine
@@ -236,4 +235,4 @@ def _missing(case: Case, sentence: str) -> Link:
 
 
 def _is_of_the_engine(why: str) -> bool:
-    return why.startswith(f"{_NOT_STARTED}The engine ")
+    return why.startswith(f"{COULD_NOT_START}The engine ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from minion.store.overview import Reader, began_at, is_kept, newest_run, newest_slot, verdicts_of
+from minion.store.overview import Reader, began_at, is_kept, newest_run, newest_slot, paused_since, verdicts_of
 from minion.store.run_history import whole_run
 from minion.why import links, run_links
 from minion.why.chain import Chain, Facts, Link, day_and_time, zone_of
@@ -109,6 +109,9 @@ def _asked_for(db: Reader, kept: KeptRoutine, facts: Facts) -> Chain | None:
         return None
     created = began_at(db, run_id)
     if record is not None and (record["run_id"] == run_id or record["due_at"] > created):
+        return None
+    paused = paused_since(db, kept.id) if kept.document["paused"] else None
+    if paused is not None and paused > created:
         return None
     chain = _of_a_run(db, kept, facts, run_id)
     return chain if chain.end.state != "holds" or not kept.document["triggers"] else None

@@ -198,6 +198,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.store",
         "minion.engines.registry",
         "minion.daemon.timetable",
+        "minion.daemon.judgement",
         "minion.standing",
         "minion.why",
     ),

@@ -88,6 +88,16 @@ def test_a_slot_from_before_it_was_paused_is_told_all_the_same(tmp_path: Path) -
     assert explained(tmp_path).end.name == "due"
 
 
+def test_a_run_that_somebody_asked_for_and_that_failed_is_told_until_its_routine_was_paused_after_it(
+    tmp_path: Path,
+) -> None:
+    told = Teller().beginning().begin_step("LLM-EXECUTE-PROMPT").end_step("LLM-EXECUTE-PROMPT", "failed")
+    failed = run(told=told.leave("failed"), end="failed")
+    assert explained(tmp_path, kept(paused=True), been_up(), failed).end.name == "run"
+    again = (kept(at=LATER), kept(at="2026-01-05T09:06:00.000Z", paused=True))
+    assert explained(tmp_path, *again).sentence == "It is paused since Mon 2026-01-05 10:06."
+
+
 def test_a_routine_that_hq_schedules_says_so(tmp_path: Path) -> None:
     chain = explained(tmp_path, kept(scheduled_by="hq"))
     assert ends(chain) == ("due", "off", "minion routine edit morning-report")

@@ -142,6 +142,21 @@ def test_status_says_of_a_routine_whose_file_is_gone_that_it_is_and_of_no_next_t
     assert (routine["state"], routine["next"], "its file is gone" in routine["problem"]) == ("problem", None, True)
 
 
+@pytest.mark.promise("DMN-1")
+def test_a_routine_whose_file_is_gone_is_told_as_such_wherever_it_is_named(tmp_path: Path) -> None:
+    place = place_of(tmp_path)
+    (place.home.routines / "morning-report.json").unlink()
+    assert "✗ its file is gone" in say(place, "routine list").out
+    assert printed(say(place, "routine list --json"))[0]["problem"].startswith("its file is gone")
+    assert "does not fire: its file is gone" in say(place, "next morning-report").out
+    said = printed(say(place, "next morning-report --json"))
+    assert (said["fires"], said["why_not"].partition(";")[0]) == (False, "its file is gone from the home")
+    refused = say(place, "run morning-report")
+    assert (refused.exit_code, refused.code) == (2, "routine_file_gone")
+    assert "The file of morning-report is gone from the home." in refused.err
+    assert "minion routine remove morning-report" in refused.err
+
+
 def test_next_merges_all_schedules_each_with_the_offset_of_its_zone(tmp_path: Path) -> None:
     triggers = [
         {"type": "schedule", "cron": "0 9 * * *", "timezone": "Europe/Berlin"},
