@@ -154,7 +154,7 @@ def test_a_routine_whose_file_is_gone_is_told_as_such_wherever_it_is_named(tmp_p
     refused = say(place, "run morning-report")
     assert (refused.exit_code, refused.code) == (2, "routine_file_gone")
     assert "The file of morning-report is gone from the home." in refused.err
-    assert "minion routine remove morning-report" in refused.err
+    assert "routine remove morning-report" in refused.err
 
 
 def test_next_merges_all_schedules_each_with_the_offset_of_its_zone(tmp_path: Path) -> None:
