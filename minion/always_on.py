@@ -19,6 +19,7 @@ from minion.app import Minion, opened
 from minion.clock import Clock, utc_now
 from minion.config import Home, load_config
 from minion.daemon.daemon_log import begin_log, tell_service_manager
+from minion.daemon.footprint import share_arenas
 from minion.daemon.hub import Asker, Hub, asking
 from minion.daemon.line import Line
 from minion.daemon.local_api import listening
@@ -306,6 +307,7 @@ def main(arguments: Sequence[str]) -> int:
     """Be the daemon of a home: `HOME`, and `--stderr` for who reads what it says there; documented exit codes."""
     home = Home(Path(arguments[0]))
     os.umask(0o077)
+    share_arenas()
     begin_log(home.daemon_log, also_stderr="--stderr" in arguments)
     try:
         asyncio.run(stay_up(home))
