@@ -14,7 +14,7 @@ _M_ARENA_MAX: Final = -8
 def share_arenas() -> None:
     """Have all threads allocate from one arena, where the C library is glibc; before the first thread.
 
-    Each of the handful of threads that look at processes and folders would else keep one or two megabytes for good.
+    Each of the few threads that look at processes and folders would else keep one or two megabytes for good.
     """
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # another C library has other ways

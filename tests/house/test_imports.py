@@ -14,7 +14,7 @@ from tests.house.source_tree import ROOT
 
 SERVICES = frozenset({"pydantic", "mcp", "anthropic", "sqlalchemy", "textual", "httpx2"})
 # What a daemon without work must not hold: tens of megabytes that only its children need (DESIGN §4).
-HEAVY_FOR_DAEMON = SERVICES
+HEAVY_FOR_DAEMON = SERVICES | {"yaml", "http", "click", "ssl", "email"}
 # A person waits for these: nothing that only the daemon, the scheduler or the admission needs.
 HEAVY_FOR_LISTING = SERVICES | {"yaml", "aiosqlite", "croniter", "asyncio"}
 # The runner touches no database and reads no documents: its order is admitted before it starts.
@@ -73,7 +73,7 @@ def loaded_by_command(*arguments: str, home: Path) -> set[str]:
 
 
 def test_an_idle_daemon_loads_no_heavy_library(tmp_path: Path) -> None:
-    idle = ("minion.daemon.supervisor", "minion.store.writer", "minion.app")
+    idle = ("minion.always_on", "minion.daemon.supervisor", "minion.store.writer", "minion.app")
     assert loaded_by_import(*idle, home=tmp_path) & HEAVY_FOR_DAEMON == set()
 
 

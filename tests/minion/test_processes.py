@@ -42,6 +42,18 @@ def alive(pid):
 asyncio.run(main())
 """
 
+DEAD = """
+import threading
+from minion.daemon import processes
+processes._LEFT_S = 10.0
+child = subprocess.Popen(["sh", "-c", "exit 3"])
+os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+ending = threading.Thread(target=end_orphans, args=(frozenset(),), daemon=True)
+ending.start()
+ending.join(0.3)
+print(ending.is_alive(), child.wait())
+"""
+
 
 def played(scene: str) -> str:
     """What a scene prints."""
@@ -60,3 +72,8 @@ def test_an_orphan_is_ended_and_what_this_program_started_beside_is_not() -> Non
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans come to this process on Linux only")
 def test_the_end_of_a_child_is_left_to_who_started_it() -> None:
     assert played(ENDS) == "[3]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans come to this process on Linux only")
+def test_who_started_a_child_that_is_dead_has_some_time_to_take_its_end() -> None:
+    assert played(DEAD) == "True 3"
