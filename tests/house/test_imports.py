@@ -14,7 +14,7 @@ from tests.house.source_tree import ROOT
 
 SERVICES = frozenset({"pydantic", "mcp", "anthropic", "sqlalchemy", "textual", "httpx2"})
 # What a daemon without work must not hold: tens of megabytes that only its children need (DESIGN §4).
-HEAVY_FOR_DAEMON = SERVICES | {"yaml", "http", "click", "ssl", "email"}
+HEAVY_FOR_DAEMON = SERVICES | {"yaml", "http", "click", "email"}
 # A person waits for these: nothing that only the daemon, the scheduler or the admission needs.
 HEAVY_FOR_LISTING = SERVICES | {"yaml", "aiosqlite", "croniter", "asyncio"}
 # The runner touches no database and reads no documents: its order is admitted before it starts.
