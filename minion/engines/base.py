@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from minion.sandbox.tool_client import ToolHost
 from minion.wire import Order, OrderedSkill
+
+if TYPE_CHECKING:  # the daemon, which knows results by these names, has no tool host
+    from minion.sandbox.tool_client import ToolHost
 
 TaskState = Literal["completed", "failed", "skipped", "cancelled"]
 
