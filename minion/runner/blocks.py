@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,20 +53,13 @@ class Walk:
         await self._link.emit("block.started", {"name": name, "kind": block.kind}, block=block.code)
         self._open = block.code
         ending = Ending()
-        fallback: StepState = "failed"
         try:
-            yield ending
-            fallback = "completed"
-        except asyncio.CancelledError:
-            fallback, ending.state, ending.why = "cancelled", None, self._link.cancel_reason
-            raise
-        except BlockFailed as error:
-            ending.why = error.why
-            raise
+            with self._coming_to(ending):
+                yield ending
         finally:
             self._open = None
             if not self._link.lost.is_set():
-                data = {"state": ending.state or fallback, "why": ending.why}
+                data = {"state": ending.state, "why": ending.why}
                 await self._link.emit("block.finished", data, block=block.code)
 
     @asynccontextmanager
@@ -78,9 +71,20 @@ class Walk:
         block = self._open
         started = await self._link.emit("step.started", said, block=block)
         ending = Ending()
+        try:
+            with self._coming_to(ending):
+                yield ending
+        finally:
+            if not self._link.lost.is_set():
+                end = {"state": ending.state, "why": ending.why, "digest_out": digest_of(ending.out)}
+                await self._link.emit("step.finished", {**said, **end, "started_at": started.at}, block=block)
+
+    @contextmanager
+    def _coming_to(self, ending: Ending) -> Iterator[None]:
+        """The ending has a state on the way out: what it was given, else what became of the block inside."""
         fallback: StepState = "failed"
         try:
-            yield ending
+            yield
             fallback = "completed"
         except asyncio.CancelledError:
             fallback, ending.state, ending.why = "cancelled", None, self._link.cancel_reason
@@ -89,9 +93,7 @@ class Walk:
             ending.why = error.why
             raise
         finally:
-            if not self._link.lost.is_set():
-                end = {"state": ending.state or fallback, "why": ending.why, "digest_out": digest_of(ending.out)}
-                await self._link.emit("step.finished", {**said, **end, "started_at": started.at}, block=block)
+            ending.state = ending.state or fallback
 
     async def skip_step(self, code: str, why: str, *, kind: StepKind = "step") -> None:
         """A step that was not started: recorded as skipped, with the reason."""
