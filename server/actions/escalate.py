@@ -1,0 +1,99 @@
+"""Gaps: what a run lacked is written down, merged with what was lacked before, and becomes urgent as it recurs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from server.contract.digest import canonical_json, instant
+from server.contract.redaction import Redactor
+from server.contract.refusals import BadUse, Refused
+from server.domain.gap import GAP_TYPES, STILL_OPEN, escalates, priority_of
+from server.storage import finding_store
+from server.storage.access_store import Caller, once
+from server.storage.database import Connection
+from server.storage.event_store import append_event
+
+MOST_SAMPLES: Final = 10
+LONGEST_SAMPLES: Final = 16_384
+LONGEST_DESCRIPTION: Final = 4096
+LONGEST_CODE: Final = 100
+_REDACTOR: Final = Redactor()
+
+
+def record_gap(
+    connection: Connection, caller: Caller, gap_type: str, requested_code: str, description: str, *,
+    agent_id: str | None = None, context_samples: Sequence[Mapping[str, Any]] = (), run: str | None = None,
+    client_key: str | None = None, now: datetime,
+) -> dict[str, Any]:  # fmt: skip
+    """Write down that something was lacked; the same type and code again counts the gap that is open.
+
+    From three times on it is of medium priority, from five of high (DESIGN §8). Raises `BadUse`, and `Refused` for a
+    client key of another call.
+    """
+    at, code = instant(now), requested_code.strip()
+    if gap_type not in GAP_TYPES:
+        raise BadUse("bad_gap_type", f"{gap_type[:40]!r} is no type of gap.", hint=f"say {', '.join(GAP_TYPES)}")
+    if not code or len(code) > LONGEST_CODE or not code.isprintable():
+        hint = "give what was lacked a short name, such as LLM-SUMMARIZE-ALERT"
+        raise BadUse("bad_requested_code", "The requested_code is no name of one line.", hint=hint)
+    samples = canonical_json(_REDACTOR.data([dict(sample) for sample in context_samples]))
+    if len(context_samples) > MOST_SAMPLES or len(samples) > LONGEST_SAMPLES:
+        hint = f"give at most {MOST_SAMPLES}, of {LONGEST_SAMPLES:,} characters together"
+        raise BadUse("too_many_samples", "The context_samples are too much.", hint=hint)
+    said = _REDACTOR.text(description)[:LONGEST_DESCRIPTION]
+
+    def do() -> dict[str, Any]:
+        before = finding_store.open_gap(connection, gap_type, code)
+        frequency = 1 if before is None else before.frequency + 1
+        priority = priority_of(frequency)
+        if before is None:
+            fresh = {"gap_type": gap_type, "requested_code": code, "description": said, "state": "open"}
+            gap_id = finding_store.add_gap(connection, {**fresh, "priority": priority}, now=at)
+        else:
+            gap_id = before.id
+            finding_store.meet_again(connection, gap_id, frequency=frequency, priority=priority, now=at)
+        evidence = {"run_id": run, "agent": agent_id or caller.name, "description": said, "samples": samples}
+        finding_store.add_evidence(connection, gap_id, evidence, frequency=frequency, now=at)
+        reached = escalates(frequency - 1, frequency)
+        told = {"gap": gap_id, "gap_type": gap_type, "requested_code": code, "frequency": frequency, "run": run}
+        append_event(connection, "gap.recorded", {**told, "priority": priority}, actor=caller.id, now=at)
+        state = "open" if before is None else before.state
+        return {
+            "gap": gap_id, "requested_code": code, "gap_type": gap_type, "frequency": frequency,
+            "priority": priority, "state": state, "merged": before is not None, "escalated_to": reached,
+        }  # fmt: skip
+
+    request = {
+        "gap_type": gap_type, "requested_code": code, "description": description, "agent_id": agent_id,
+        "context_samples": [dict(sample) for sample in context_samples], "run": run,
+    }  # fmt: skip
+    return once(connection, caller.id, client_key, "record_gap", request, do, now=at)
+
+
+def resolve_gap(
+    connection: Connection, caller: Caller, gap: str, resolution: str, reason: str, *, now: datetime
+) -> dict[str, Any]:
+    """Propose what closes a gap (`propose`: a human decides), or decline it (`decline`). Raises `NotFound`, `Refused`."""
+    at, row = instant(now), finding_store.find_gap(connection, gap)
+    if resolution not in ("propose", "decline"):
+        raise BadUse("bad_resolution", f"{resolution[:40]!r} is no resolution.", hint="say propose or decline")
+    if row.state not in STILL_OPEN:
+        raise Refused("gap_over", f"The gap {row.id} is {row.state}.", hint="list_gaps shows the open ones")
+    said = _REDACTOR.text(reason)[:LONGEST_DESCRIPTION]
+    if resolution == "decline":
+        finding_store.set_gap(connection, row.id, state="declined", resolution=said)
+        state, decision = "declined", None
+    else:
+        if row.state == "proposed":
+            hint = f"decide {row.decision_id} first"
+            raise Refused("gap_proposed", f"A proposal for {row.id} waits already.", hint=hint)
+        question = f"Close the gap {row.requested_code} ({row.gap_type}, met {row.frequency} times): {said}"
+        shown = {"gap": row.id, "requested_code": row.requested_code, "proposal": said, "frequency": row.frequency}
+        decision = finding_store.ask(connection, "gap", row.id, question, shown, by=caller.id, now=at)
+        finding_store.set_gap(connection, row.id, state="proposed", resolution=said, decision_id=decision)
+        state = "proposed"
+    told = {"gap": row.id, "state": state, "reason": said, "decision": decision}
+    append_event(connection, f"gap.{state}", told, actor=caller.id, now=at)
+    return {"gap": row.id, "requested_code": row.requested_code, "state": state, "decision": decision}

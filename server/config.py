@@ -1,0 +1,131 @@
+"""HQ's home: its folder and files, and the lock of who owns it; the only reader of HQ's environment.
+
+Which home: `--home`, else `HQ_HOME`, else the platform's data folder (issue 5, DESIGN §7).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from server.contract.refusals import Refused
+
+_LOCK_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class HqHome:
+    """The folders and files of one HQ; `root` is absolute."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """The database file."""
+        return self.root / "hq.db"
+
+    @property
+    def lock(self) -> Path:
+        """Who owns this home: locked while somebody does, and says who and where it answers."""
+        return self.root / "lock"
+
+    @property
+    def door_token(self) -> Path:
+        """The token by which a program of this user on this machine comes in (0600)."""
+        return self.root / "door"
+
+    @property
+    def catalogue(self) -> Path:
+        """Processes of the user's own, beside those that come with the program."""
+        return self.root / "processes"
+
+    @property
+    def backups(self) -> Path:
+        """Copies of the store."""
+        return self.root / "backups"
+
+
+def home_at(said: str | None) -> HqHome:
+    """The home that `--home` names, else `HQ_HOME`, else the platform's data folder."""
+    import platformdirs
+
+    text = said or os.environ.get("HQ_HOME") or platformdirs.user_data_dir("minion-hq", appauthor=False)
+    return HqHome(Path(os.path.abspath(Path(text).expanduser())))  # noqa: PTH100 - links are kept as typed
+
+
+def public_url() -> str | None:
+    """`HQ_PUBLIC_URL`: what links to this HQ begin with, where it is not the address it listens at."""
+    text = os.environ.get("HQ_PUBLIC_URL")
+    return text.rstrip("/") if text else None
+
+
+@contextmanager
+def owned(home: HqHome, command: str) -> Iterator[Lock]:
+    """Own a home until the block ends. Raises `Refused`, naming the holder, while somebody else does."""
+    try:
+        home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        says = f"The home {home.root} cannot be used ({error.strerror})."
+        raise Refused("home_unusable", says, hint="give another folder with --home") from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = read_holder(home)
+            who = f"`{holder['command']}` (process {holder['pid']})" if holder else "another process"
+            hint = "stop it first, or give this one another home with --home"
+            raise Refused("home_held", f"The home {home.root} is held by {who}.", hint=hint) from None
+        lock = Lock(fd, command)
+        lock.say()
+        yield lock
+    finally:
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+        os.close(fd)
+
+
+@dataclass(slots=True)
+class Lock:
+    """A lock that is held, and what it says of its holder."""
+
+    fd: int
+    command: str
+
+    def say(self, *, url: str | None = None) -> None:
+        """Write down who holds it, and at which address the holder answers if it does."""
+        body = json.dumps({"pid": os.getpid(), "command": self.command, "url": url}).encode()
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, body, 0)
+
+
+def read_holder(home: HqHome) -> Mapping[str, Any] | None:
+    """What the lock says of its holder; None where it says nothing. Whether it is held is another question."""
+    with contextlib.suppress(OSError, ValueError):
+        with home.lock.open("rb") as file:
+            said = json.loads(file.read(_LOCK_BYTES))
+        if isinstance(said, dict) and isinstance(said.get("pid"), int):
+            return said
+    return None
+
+
+def is_owned(home: HqHome) -> bool:
+    """Whether somebody owns a home just now."""
+    try:
+        fd = os.open(home.lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

@@ -1,0 +1,1 @@
+"""HQ's judgement: pure, without clock, disk or network."""

@@ -1,0 +1,1 @@
+"""HQ's storage: the only SQL of the server."""

@@ -1,0 +1,63 @@
+"""Who may ask HQ for what: tokens as digests, and the answers of calls that may come again.
+
+A token is 256 random bits behind a prefix and before a checksum; only its SHA-256 is kept (DESIGN §7 "Tokens").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import bindparam, insert, select
+
+from server.contract.digest import canonical_json, digest_of
+from server.contract.refusals import Refused
+from server.storage.database import Connection
+from server.storage.tables import CALLS, TOKENS
+
+_CALL: Final = select(CALLS).where(CALLS.c.caller == bindparam("caller"), CALLS.c.key == bindparam("key"))
+_TOKEN: Final = select(TOKENS).where(TOKENS.c.digest == bindparam("digest"))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the token's id, the name it was given, its scope, and what alone it is good for."""
+
+    id: str
+    name: str
+    scope: str
+    bound_to: str | None = None
+
+
+def caller_of(connection: Connection, digest: str, *, now: str) -> Caller | None:
+    """Who has the token of this digest; None where it is none, or revoked, or too old."""
+    row = connection.execute(_TOKEN, {"digest": digest}).one_or_none()
+    if row is None or (row.revoked_at or "9") <= now or (row.expires_at or "9") <= now:
+        return None
+    return Caller(row.id, row.name, row.scope, row.bound_to)
+
+
+def once(
+    connection: Connection, caller: str, key: str | None, tool: str, request: Mapping[str, Any],
+    do: Callable[[], dict[str, Any]], *, now: str,
+) -> dict[str, Any]:  # fmt: skip
+    """What `do` answers; for a key that the caller used before, what it answered then, and nothing is done.
+
+    Raises `Refused` for a key that came with another call before.
+    """
+    if key is None:
+        return do()
+    digest = digest_of([tool, dict(request)])
+    before = connection.execute(_CALL, {"caller": caller, "key": key}).one_or_none()
+    if before is not None:
+        if before.digest != digest:
+            says = f"The client_key {key[:40]} came with another call before ({before.tool})."
+            raise Refused("client_key_reused", says, hint="give each call a key of its own")
+        answer: dict[str, Any] = json.loads(before.answer)
+        return answer
+    answer = do()
+    said = {"caller": caller, "key": key, "tool": tool, "digest": digest, "answer": canonical_json(answer), "at": now}
+    connection.execute(insert(CALLS), said)
+    return answer

@@ -1,0 +1,149 @@
+"""What HQ has been told to have run: minions, their routines with every version, published skills."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, bindparam, func, insert, select, update
+
+from server.contract.digest import canonical_json, digest_of
+from server.contract.refusals import NotFound, Refused
+from server.storage.database import Connection
+from server.storage.tables import MINIONS, ROUTINE_HISTORY, ROUTINES, SKILLS
+
+_BY_ID: Final = select(ROUTINES).where(ROUTINES.c.id == bindparam("text"), ROUTINES.c.removed_at.is_(None))
+_BY_NAME: Final = select(ROUTINES).where(ROUTINES.c.name == bindparam("text"), ROUTINES.c.removed_at.is_(None))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRoutine:
+    """A routine as HQ has it: its admitted document, which minion is to run it, and which version this is."""
+
+    id: str
+    name: str
+    minion_id: str | None
+    document: Mapping[str, Any]
+    digest: str
+    revision: int
+    created_at: str
+    changed_at: str
+
+    def as_reference(self) -> dict[str, Any]:
+        """What a run keeps of its routine."""
+        return {"id": self.id, "name": self.name, "minion_id": self.minion_id}
+
+
+def find_routine(connection: Connection, text: str, *, minion_id: str | None = None) -> HeldRoutine:
+    """The routine of this name, id or beginning of an id. Raises `NotFound`, `Refused` where several fit."""
+    found = list(connection.execute(_BY_ID, {"text": text}))
+    if not found:
+        found = list(connection.execute(_BY_NAME, {"text": text}))
+        found = [row for row in found if minion_id in (None, row.minion_id)]
+    if not found and text.startswith("trig_") and len(text) > len("trig_"):
+        between = (ROUTINES.c.id > text, ROUTINES.c.id < text + "~", ROUTINES.c.removed_at.is_(None))
+        found = list(connection.execute(select(ROUTINES).where(*between).limit(2)))
+    if len(found) > 1:
+        ids = ", ".join(row.id for row in found[:4])
+        raise Refused("ambiguous_routine", f"Several routines are called {text[:60]}.", hint=f"give an id: {ids}")
+    if not found:
+        raise NotFound("no_such_routine", f"There is no routine {text[:60]}.", hint="list_routines shows them")
+    return _held(found[0])
+
+
+def list_routines(connection: Connection, *, minion_id: str | None = None) -> list[HeldRoutine]:
+    """The routines in use, by name; of one minion if asked."""
+    query = select(ROUTINES).where(ROUTINES.c.removed_at.is_(None)).order_by(ROUTINES.c.name, ROUTINES.c.id)
+    if minion_id is not None:
+        query = query.where(ROUTINES.c.minion_id == minion_id)
+    return [_held(row) for row in connection.execute(query)]
+
+
+def keep_routine(
+    connection: Connection, routine_id: str, document: Mapping[str, Any], *, minion_id: str | None, by: str, now: str
+) -> HeldRoutine:
+    """Keep a routine, new or changed, and its version; one that says what it said before stays as it is."""
+    digest = digest_of(dict(document))
+    before = connection.execute(select(ROUTINES).where(ROUTINES.c.id == routine_id)).one_or_none()
+    if before is not None and before.removed_at is None and (before.digest, before.minion_id) == (digest, minion_id):
+        return _held(before)
+    values = {
+        "name": document["name"], "minion_id": minion_id, "document": canonical_json(dict(document)),
+        "digest": digest, "changed_at": now, "removed_at": None,
+    }  # fmt: skip
+    revision = 1 if before is None else before.revision + 1
+    if before is None:
+        fresh = {"id": routine_id, "revision": 1, "created_by": by, "created_at": now}
+        connection.execute(insert(ROUTINES), {**fresh, **values})
+    else:
+        connection.execute(update(ROUTINES).where(ROUTINES.c.id == routine_id).values(revision=revision, **values))
+    _note(connection, routine_id, revision, values["document"], digest, by=by, now=now)
+    return find_routine(connection, routine_id)
+
+
+def remove_routine(connection: Connection, routine: HeldRoutine, *, by: str, now: str) -> None:
+    """Take a routine out of use; its runs and versions stay."""
+    revision = routine.revision + 1
+    query = update(ROUTINES).where(ROUTINES.c.id == routine.id)
+    connection.execute(query.values(removed_at=now, changed_at=now, revision=revision))
+    _note(connection, routine.id, revision, None, None, by=by, now=now)
+
+
+def list_minions(connection: Connection) -> list[Row[Any]]:
+    """The minions that have joined and not left, by name."""
+    return list(connection.execute(select(MINIONS).where(MINIONS.c.left_at.is_(None)).order_by(MINIONS.c.name)))
+
+
+def find_minion(connection: Connection, text: str) -> Row[Any]:
+    """The minion of this name or id. Raises `NotFound`."""
+    query = select(MINIONS).where((MINIONS.c.id == text) | (MINIONS.c.name == text), MINIONS.c.left_at.is_(None))
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        hint = "list_minions shows those that have joined"
+        raise NotFound("no_such_minion", f"There is no minion {text[:60]}.", hint=hint)
+    return row
+
+
+def keep_skill(connection: Connection, skill: Mapping[str, Any], *, by: str, now: str) -> Row[Any]:
+    """Keep a version of a skill; what was published before, to the byte, is that version."""
+    before = connection.execute(select(SKILLS).where(SKILLS.c.digest == skill["digest"])).one_or_none()
+    if before is None:
+        newest = select(func.max(SKILLS.c.version)).where(SKILLS.c.name == skill["name"])
+        version = (connection.execute(newest).scalar() or 0) + 1
+        row = {**skill, "version": version, "published_by": by, "published_at": now}
+        connection.execute(insert(SKILLS), row)
+    return connection.execute(select(SKILLS).where(SKILLS.c.digest == skill["digest"])).one()
+
+
+def find_skill(connection: Connection, name: str, *, version: int | None = None) -> Row[Any]:
+    """A version of a skill, else its newest. Raises `NotFound`."""
+    query = select(SKILLS).where(SKILLS.c.name == name).order_by(SKILLS.c.version.desc()).limit(1)
+    row = connection.execute(query if version is None else query.where(SKILLS.c.version == version)).one_or_none()
+    if row is None:
+        says = f"No skill {name[:60]} was published" + (f" in version {version}." if version else ".")
+        raise NotFound("no_such_skill", says, hint="list_skills shows what there is")
+    return row
+
+
+def list_skills(connection: Connection) -> list[Row[Any]]:
+    """The newest version of each published skill, by name."""
+    newest = select(SKILLS.c.name, func.max(SKILLS.c.version).label("newest")).group_by(SKILLS.c.name).subquery()
+    both = (SKILLS.c.name == newest.c.name) & (SKILLS.c.version == newest.c.newest)
+    return list(connection.execute(select(SKILLS).join(newest, both).order_by(SKILLS.c.name)))
+
+
+def _note(
+    connection: Connection, routine_id: str, revision: int, document: str | None, digest: str | None, *,
+    by: str, now: str,
+) -> None:  # fmt: skip
+    row = {"routine_id": routine_id, "revision": revision, "document": document, "digest": digest, "by": by, "at": now}
+    connection.execute(insert(ROUTINE_HISTORY), row)
+
+
+def _held(row: Row[Any]) -> HeldRoutine:
+    return HeldRoutine(
+        row.id, row.name, row.minion_id, json.loads(row.document), row.digest, row.revision, row.created_at,
+        row.changed_at,
+    )  # fmt: skip

@@ -1,0 +1,96 @@
+"""The audit log: step logs and events, only ever added to, chained per run and all events of HQ in one chain.
+
+A run's chain holds its step logs and its events in their order; each event says how far the run's chain had come,
+so the one chain over all events seals the step logs too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, bindparam, insert, select, update
+
+from server.contract.digest import CHAIN_START, canonical_json, link
+from server.storage.database import Connection
+from server.storage.tables import EVENTS, RUNS, STEP_LOG
+
+_STEP: Final = (
+    "run_id", "entry", "block", "code", "kind", "state", "why", "agent", "attested", "started_at", "ended_at",
+    "cost", "digest_in", "digest_out",
+)  # fmt: skip
+_EVENT: Final = ("run_id", "entry", "type", "actor", "at", "data")
+
+# Statements are made once: compiling one takes as long as running it.
+_LAST: Final = select(EVENTS.c.position, EVENTS.c.hash).order_by(EVENTS.c.position.desc()).limit(1)
+_HEAD: Final = select(RUNS.c.head, RUNS.c.entries).where(RUNS.c.id == bindparam("run"))
+_NEW_HEAD: Final = update(RUNS).where(RUNS.c.id == bindparam("run"))
+_ADD_EVENT: Final = insert(EVENTS)
+_ADD_STEP: Final = insert(STEP_LOG)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far the chain of all events had come: `position` counts events, `hash` is that of the last."""
+
+    position: int
+    hash: str
+
+
+def append_event(
+    connection: Connection, type_: str, data: Mapping[str, Any], *, actor: str, now: str, run_id: str | None = None
+) -> None:
+    """Add one event to the log, and to its run's chain if it belongs to one (which must exist)."""
+    position, previous = last_event(connection)
+    event: dict[str, Any] = {
+        "run_id": run_id, "entry": None, "run_hash": None, "type": type_, "actor": actor, "at": now,
+        "data": canonical_json(dict(data)),
+    }  # fmt: skip
+    if run_id is not None:
+        head, entries = connection.execute(_HEAD, {"run": run_id}).one()
+        event["entry"] = entries + 1
+        event["run_hash"] = link(head, _body(_EVENT, event))
+        connection.execute(_NEW_HEAD, {"run": run_id, "head": event["run_hash"], "entries": entries + 1})
+    event["hash"] = link(previous, sealed(event))
+    connection.execute(_ADD_EVENT, {"position": position + 1, **event})
+
+
+def append_steps(connection: Connection, run_id: str, steps: Sequence[Mapping[str, Any]]) -> int:
+    """Add step logs to a run's chain, in order; the number of its last entry. The columns are those of `step_log`."""
+    head, entries = connection.execute(_HEAD, {"run": run_id}).one()
+    rows = []
+    for number, step in enumerate(steps, entries + 1):
+        row = {**step, "run_id": run_id, "entry": number}
+        head = link(head, _body(_STEP, row))
+        rows.append({**row, "hash": head})
+    if rows:
+        connection.execute(_ADD_STEP, rows)
+        connection.execute(_NEW_HEAD, {"run": run_id, "head": head, "entries": entries + len(rows)})
+    return int(entries) + len(rows)
+
+
+def last_event(connection: Connection) -> tuple[int, str]:
+    """Position and hash of the newest event; 0 and the chain's start where there is none."""
+    row = connection.execute(_LAST).one_or_none()
+    return (0, CHAIN_START) if row is None else (int(row.position), str(row.hash))
+
+
+def checkpoint(connection: Connection) -> Checkpoint:
+    """How far the log has come: to be kept elsewhere, and held against it later."""
+    return Checkpoint(*last_event(connection))
+
+
+def sealed(event: Mapping[str, Any] | Row[Any]) -> bytes:
+    """What the hash of an event is over: all it says, and its run's hash with it."""
+    said = event if isinstance(event, Mapping) else event._mapping
+    return canonical_json({"run_hash": said["run_hash"], **{name: said[name] for name in _EVENT}}).encode()
+
+
+def in_run(kind: str, row: Mapping[str, Any] | Row[Any]) -> bytes:
+    """What the hash of an entry (`step` or `event`) of a run's chain is over."""
+    return _body(_STEP if kind == "step" else _EVENT, row if isinstance(row, Mapping) else row._mapping)
+
+
+def _body(names: Sequence[str], said: Mapping[Any, Any]) -> bytes:
+    return canonical_json({name: said[name] for name in names}).encode()

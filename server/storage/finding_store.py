@@ -1,0 +1,128 @@
+"""What HQ found out, or was told, is amiss: gaps with their evidence, and the decisions that wait for a human."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+
+from server.contract.digest import canonical_json, digest_of, new_id
+from server.contract.refusals import NotFound, Refused
+from server.domain.gap import STILL_OPEN
+from server.storage.database import Connection
+from server.storage.tables import DECISIONS, GAP_EVIDENCE, GAPS
+
+# Of each gap the newest evidence is kept; how often it was met is counted for ever.
+KEPT_EVIDENCE: Final = 50
+_OPEN: Final = select(GAPS).where(
+    GAPS.c.gap_type == bindparam("gap_type"), GAPS.c.requested_code == bindparam("requested_code"),
+    GAPS.c.state.in_(STILL_OPEN),
+)  # fmt: skip
+_MET_AGAIN: Final = update(GAPS).where(GAPS.c.id == bindparam("gap"))
+_ADD_EVIDENCE: Final = insert(GAP_EVIDENCE)
+
+
+def open_gap(connection: Connection, gap_type: str, requested_code: str) -> Row[Any] | None:
+    """The open gap of what is lacked; None where there is none."""
+    return connection.execute(_OPEN, {"gap_type": gap_type, "requested_code": requested_code}).one_or_none()
+
+
+def add_gap(connection: Connection, gap: Mapping[str, Any], *, now: str) -> str:
+    """Insert a gap that was met for the first time; its id."""
+    gap_id = new_id("gap_")
+    connection.execute(insert(GAPS), {"id": gap_id, "frequency": 1, "first_at": now, "last_at": now, **gap})
+    return gap_id
+
+
+def meet_again(connection: Connection, gap_id: str, *, frequency: int, priority: str, now: str) -> None:
+    """Count an open gap once more."""
+    connection.execute(_MET_AGAIN.values(frequency=frequency, priority=priority, last_at=now), {"gap": gap_id})
+
+
+def add_evidence(connection: Connection, gap_id: str, evidence: Mapping[str, Any], *, frequency: int, now: str) -> None:
+    """Keep what was said of a gap this time; beyond the newest of them the oldest goes."""
+    connection.execute(_ADD_EVIDENCE, {"gap_id": gap_id, "at": now, **evidence})
+    if frequency > KEPT_EVIDENCE and frequency % KEPT_EVIDENCE == 0:
+        mine = GAP_EVIDENCE.c.gap_id == gap_id
+        kept = select(GAP_EVIDENCE.c.position).where(mine).order_by(GAP_EVIDENCE.c.position.desc())
+        oldest = connection.execute(kept.offset(KEPT_EVIDENCE - 1).limit(1)).scalar()
+        connection.execute(delete(GAP_EVIDENCE).where(mine, GAP_EVIDENCE.c.position < oldest))
+
+
+def set_gap(connection: Connection, gap_id: str, **changes: Any) -> None:
+    """Change how a gap stands."""
+    connection.execute(_MET_AGAIN.values(**changes), {"gap": gap_id})
+
+
+def find_gap(connection: Connection, text: str) -> Row[Any]:
+    """The gap of this id, or the open one of this requested code. Raises `NotFound`, `Refused` where several fit."""
+    row = connection.execute(select(GAPS).where(GAPS.c.id == text)).one_or_none()
+    if row is not None:
+        return row
+    fits = select(GAPS).where(GAPS.c.requested_code == text, GAPS.c.state.in_(STILL_OPEN)).limit(2)
+    found = list(connection.execute(fits))
+    if len(found) > 1:
+        raise Refused("ambiguous_gap", f"Several gaps ask for {text[:60]}.", hint="give the gap's id")
+    if not found:
+        raise NotFound("no_such_gap", f"There is no gap {text[:60]}.", hint="list_gaps shows them")
+    return found[0]
+
+
+def list_gaps(
+    connection: Connection, *, states: Sequence[str] | None = None, gap_type: str | None = None, limit: int = 50
+) -> list[Row[Any]]:
+    """Gaps, those that were met most often first; in these states, and of one type, if asked."""
+    query = select(GAPS).order_by(GAPS.c.frequency.desc(), GAPS.c.last_at.desc(), GAPS.c.position)
+    if states is not None:
+        query = query.where(GAPS.c.state.in_(states))
+    if gap_type is not None:
+        query = query.where(GAPS.c.gap_type == gap_type)
+    return list(connection.execute(query.limit(limit)))
+
+
+def evidence_of(connection: Connection, gap_id: str, *, limit: int = 10) -> list[Row[Any]]:
+    """What was said of a gap, the newest first."""
+    query = select(GAP_EVIDENCE).where(GAP_EVIDENCE.c.gap_id == gap_id)
+    return list(connection.execute(query.order_by(GAP_EVIDENCE.c.position.desc()).limit(limit)))
+
+
+def ask(
+    connection: Connection, kind: str, subject: str, question: str, evidence: Mapping[str, Any], *,
+    by: str, now: str, expires_at: str | None = None,
+) -> str:  # fmt: skip
+    """Put a decision before a human; its id. Its digest binds the answer to what was asked."""
+    decision_id = new_id("dec_")
+    text = canonical_json(dict(evidence))
+    connection.execute(insert(DECISIONS), {
+        "id": decision_id, "kind": kind, "subject": subject, "question": question, "evidence": text,
+        "digest": digest_of([kind, subject, question, dict(evidence)]), "state": "open", "asked_by": by,
+        "asked_at": now, "expires_at": expires_at,
+    })  # fmt: skip
+    return decision_id
+
+
+def find_decision(connection: Connection, text: str) -> Row[Any]:
+    """The decision of this id. Raises `NotFound`."""
+    row = connection.execute(select(DECISIONS).where(DECISIONS.c.id == text)).one_or_none()
+    if row is None:
+        raise NotFound("no_such_decision", f"There is no decision {text[:60]}.", hint="list_decisions shows them")
+    return row
+
+
+def answer(connection: Connection, decision_id: str, state: str, *, by: str, why: str | None, now: str) -> bool:
+    """Answer an open decision: a compare-and-set; False when somebody was faster."""
+    query = update(DECISIONS).where(DECISIONS.c.id == decision_id, DECISIONS.c.state == "open")
+    done = connection.execute(query.values(state=state, answer=state, answered_by=by, answered_at=now, why=why))
+    return done.rowcount == 1
+
+
+def list_decisions(connection: Connection, *, state: str | None = "open", limit: int = 50) -> list[Row[Any]]:
+    """Decisions, the oldest open ones first; all with `state` None."""
+    query = select(DECISIONS).order_by(DECISIONS.c.position)
+    return list(connection.execute((query if state is None else query.where(DECISIONS.c.state == state)).limit(limit)))
+
+
+def count_open(connection: Connection) -> int:
+    """How many decisions wait."""
+    return int(connection.execute(select(func.count()).where(DECISIONS.c.state == "open")).scalar() or 0)

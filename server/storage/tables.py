@@ -1,0 +1,271 @@
+"""HQ's tables: what each holds, and which of them nothing may be changed or removed in.
+
+Times are instants as text (`contract/digest.py`), JSON is canonical text, ids are those of the contract.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+
+METADATA: Final = MetaData()
+
+META: Final = Table("meta", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+TOKENS: Final = Table(
+    "tokens",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    # What it alone is good for: a routine of a `fire` token, a minion of a `minion` one.
+    Column("bound_to", Text),
+    Column("prefix", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("created_at", Text, nullable=False),
+    Column("expires_at", Text),
+    Column("revoked_at", Text),
+)
+
+# Answers of calls that carried a client key: the same call again gets the same answer.
+CALLS: Final = Table(
+    "calls",
+    METADATA,
+    Column("caller", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("tool", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+MINIONS: Final = Table(
+    "minions",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("roles", Text, nullable=False),
+    Column("said", Text, nullable=False),
+    Column("joined_at", Text, nullable=False),
+    Column("seen_at", Text),
+    Column("left_at", Text),
+)
+
+ROUTINES: Final = Table(
+    "routines",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("minion_id", Text),
+    Column("document", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("changed_at", Text, nullable=False),
+    Column("removed_at", Text),
+)
+Index("routines_by_name", ROUTINES.c.name)
+
+ROUTINE_HISTORY: Final = Table(
+    "routine_history",
+    METADATA,
+    Column("routine_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("document", Text),
+    Column("digest", Text),
+    Column("by", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+SKILLS: Final = Table(
+    "skills",
+    METADATA,
+    Column("digest", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("archive", LargeBinary, nullable=False),
+    Column("published_by", Text, nullable=False),
+    Column("published_at", Text, nullable=False),
+    UniqueConstraint("name", "version"),
+)
+
+RUNS: Final = Table(
+    "runs",
+    METADATA,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("order_key", Text, nullable=False, unique=True),
+    Column("routine_id", Text, nullable=False),
+    Column("routine", Text, nullable=False),
+    Column("minion_id", Text),
+    Column("trigger", Text, nullable=False),
+    Column("process", Text, nullable=False),
+    Column("variant", Text, nullable=False),
+    # Whose word its steps are: `attested` by the session itself, `observed` by a minion's runner.
+    Column("source", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("external_session", Text),
+    Column("state", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("delivery", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("summary", Text),
+    Column("details", Text),
+    Column("branch", Text),
+    Column("why", Text),
+    Column("canonical", Text, nullable=False),
+    Column("canonical_fingerprint", Text, nullable=False),
+    Column("topology", Text, nullable=False),
+    Column("fingerprint", Text),
+    Column("claimed_topology", Text),
+    Column("conformance", Text),
+    Column("drift", Text),
+    Column("first_difference", Text),
+    Column("created_at", Text, nullable=False),
+    Column("started_at", Text),
+    Column("ended_at", Text),
+    Column("deadline_at", Text),
+    # The run's chain: its newest hash and how many entries it has.
+    Column("head", Text, nullable=False),
+    Column("entries", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+)
+Index("runs_by_routine", RUNS.c.routine_id, RUNS.c.position)
+Index("runs_by_state", RUNS.c.state, RUNS.c.position)
+Index("runs_by_deadline", RUNS.c.deadline_at, sqlite_where=RUNS.c.deadline_at.is_not(None))
+
+BLOCK_RUNS: Final = Table(
+    "block_runs",
+    METADATA,
+    Column("run_id", Text, primary_key=True),
+    Column("code", Text, primary_key=True),
+    Column("ordinal", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("why", Text),
+    Column("started_at", Text),
+    Column("ended_at", Text),
+)
+
+STEP_LOG: Final = Table(
+    "step_log",
+    METADATA,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", Text, nullable=False),
+    Column("entry", Integer, nullable=False),
+    Column("block", Text),
+    Column("code", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("why", Text),
+    Column("agent", Text, nullable=False),
+    Column("attested", Boolean, nullable=False),
+    Column("started_at", Text),
+    Column("ended_at", Text, nullable=False),
+    Column("cost", Text, nullable=False),
+    Column("digest_in", Text),
+    Column("digest_out", Text),
+    Column("hash", Text, nullable=False),
+    UniqueConstraint("run_id", "entry"),
+)
+
+EVENTS: Final = Table(
+    "events",
+    METADATA,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", Text),
+    # The event's place in its run's chain, and the run's hash with it; none for an event of no run.
+    Column("entry", Integer),
+    Column("run_hash", Text),
+    Column("type", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+Index("events_by_run", EVENTS.c.run_id, EVENTS.c.entry)
+
+GAPS: Final = Table(
+    "gaps",
+    METADATA,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("gap_type", Text, nullable=False),
+    Column("requested_code", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("frequency", Integer, nullable=False),
+    Column("first_at", Text, nullable=False),
+    Column("last_at", Text, nullable=False),
+    Column("resolution", Text),
+    Column("decision_id", Text),
+)
+# One open gap for what is lacked: who lacks the same again adds to it.
+Index(
+    "gaps_open", GAPS.c.gap_type, GAPS.c.requested_code, unique=True,
+    sqlite_where=GAPS.c.state.in_(("open", "researching", "proposed")),
+)  # fmt: skip
+
+GAP_EVIDENCE: Final = Table(
+    "gap_evidence",
+    METADATA,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("gap_id", Text, nullable=False),
+    Column("run_id", Text),
+    Column("agent", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("samples", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+Index("gap_evidence_by_gap", GAP_EVIDENCE.c.gap_id, GAP_EVIDENCE.c.position)
+
+DECISIONS: Final = Table(
+    "decisions",
+    METADATA,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    # Of what was proposed: an answer to something else is none.
+    Column("digest", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("asked_at", Text, nullable=False),
+    Column("expires_at", Text),
+    Column("answer", Text),
+    Column("answered_by", Text),
+    Column("answered_at", Text),
+    Column("why", Text),
+)
+Index("decisions_open", DECISIONS.c.state, DECISIONS.c.position)
+
+# Work for minions; the queue's own table (`server/queue/embedded.py`).
+ORDERS: Final = Table(
+    "orders",
+    METADATA,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("minion_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("routine_id", Text, nullable=False),
+    Column("run_id", Text),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("queued_at", Text, nullable=False),
+    Column("claimed_at", Text),
+    Column("lease_until", Text),
+    Column("ended_at", Text),
+)
+Index("orders_waiting", ORDERS.c.minion_id, ORDERS.c.state, ORDERS.c.position)
+
+# Nothing in these is ever changed or removed; triggers of the store refuse it.
+APPEND_ONLY: Final = (STEP_LOG, EVENTS)

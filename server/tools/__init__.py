@@ -1,0 +1,1 @@
+"""HQ's MCP door: tools, resources and prompts; each tool calls one action."""
