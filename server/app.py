@@ -19,6 +19,9 @@ from server.storage.database import Connection, Database
 from server.storage.definition_store import find_routine
 from server.storage.migrations import create, examine
 from server.tools.access import caller
+from server.tools.gap_tools import offer_gaps
+from server.tools.ledger_tools import offer_ledger
+from server.tools.mcp_server import HqServer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,6 +96,14 @@ def known_sequences(process: Process) -> list[tuple[str, ...]]:
         for v in (None, *process.variants)
     }
     return sorted(found)
+
+
+def offered(hq: Hq, *, version: str, owner: Caller | None = None) -> HqServer:
+    """The MCP server of an HQ; `owner` is who asks where nobody sends a token."""
+    server = HqServer(version=version, owner=owner)
+    offer_ledger(server, hq)
+    offer_gaps(server, hq)
+    return server
 
 
 @asynccontextmanager

@@ -19,6 +19,8 @@ WORKING: Final = SESSION | LEDGER
 REVIEWER: Final = frozenset({"reviewer"})
 EVERYBODY: Final = WORKING | REVIEWER
 
+# Where the web door leaves who asks, in the scope of a request.
+CALLER: Final = "hq.caller"
 # Whoever is on whose behalf the present call is made; set by the door, for each call.
 asking: ContextVar[Caller | None] = ContextVar("asking", default=None)
 

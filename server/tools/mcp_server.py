@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, ParamSpec
 
 from mcp.server import MCPServer
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
@@ -15,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from server.contract.plain_words import problems
 from server.contract.refusals import BadUse, Refusal
-from server.tools.access import caller, may_use, visible
+from server.storage.access_store import Caller
+from server.tools.access import CALLER, asking, caller, may_use, visible
 
 P = ParamSpec("P")
 INSTRUCTIONS: Final = (
@@ -32,11 +34,28 @@ ENDS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_
 
 
 class HqServer(MCPServer[Any]):
-    """An MCP server that shows, and lets call, only what the asker's scope allows; refusals are plain sentences."""
+    """An MCP server that shows, and lets call, only what the asker's scope allows; refusals are plain sentences.
 
-    def __init__(self, *, version: str) -> None:
-        super().__init__("hq", title="HQ", instructions=INSTRUCTIONS, version=version, log_level="WARNING")
+    Over HTTP the asker is who the web door let in, for each message anew; else, over stdio or in process, `owner`.
+    """
+
+    def __init__(self, *, version: str, owner: Caller | None = None) -> None:
+        super().__init__(
+            "hq", title="HQ", instructions=INSTRUCTIONS, version=version, log_level="WARNING",
+            middleware=[self._know_who_asks],
+        )  # fmt: skip
+        self._owner = owner
         self._scopes: dict[str, frozenset[str]] = {}
+
+    async def _know_who_asks(self, context: ServerRequestContext[Any, Any], go_on: CallNext) -> HandlerResult:
+        who = self._owner
+        if context.request is not None:
+            who = context.request.scope.get(CALLER)
+        before = asking.set(who)
+        try:
+            return await go_on(context)
+        finally:
+            asking.reset(before)
 
     def offer(
         self, scopes: frozenset[str], annotations: ToolAnnotations, description: str

@@ -1,0 +1,1 @@
+"""HQ's HTTP door: who may come in, and what is there."""

@@ -1,0 +1,62 @@
+"""The one ASGI application of HQ: what is there over HTTP, and the gate around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from server.app import Hq
+from server.contract.refusals import Refusal
+from server.storage.access_store import Caller, caller_of
+from server.storage.database import Connection
+from server.tools.mcp_server import HqServer
+from server.web.gate import LARGEST_BODY, App, Hosts, Rates, bodies_up_to, hosts_only, tokens_only
+from server.web.metrics import Metrics
+
+
+def web_app(hq: Hq, server: HqServer, hosts: Hosts, *, now: Callable[[], str], rates: Rates | None = None) -> App:
+    """The application; its lifespan runs the MCP server's sessions."""
+    mcp = server.streamable_http_app(
+        json_response=True, max_request_body_size=LARGEST_BODY,
+        # The gate around all of it checks both, for every path.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )  # fmt: skip
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def alive(_: Starlette) -> AsyncIterator[None]:
+        async with server.session_manager.run():
+            yield
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        try:
+            await hq.read(_answers)
+        except Refusal as refusal:
+            return JSONResponse({"error": refusal.as_data()}, status_code=503)
+        return PlainTextResponse("ready\n")
+
+    async def told(_: Request) -> Response:
+        return PlainTextResponse(metrics.text(await hq.read(metrics.counts)), media_type="text/plain; version=0.0.4")
+
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", told), *mcp.routes]
+    app: Any = Starlette(routes=routes, lifespan=alive)
+
+    async def look(digest: str) -> Caller | None:
+        return await hq.read(caller_of, digest, now=now())
+
+    inner = tokens_only(metrics.measured(app), look, rates or Rates())
+    return hosts_only(bodies_up_to(inner), hosts)
+
+
+def _answers(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("SELECT 1").scalar() or 0)
