@@ -1,4 +1,4 @@
-"""Serves an HQ over HTTP until it is told to stop: its address is bound first, said in the lock, then answered at."""
+"""Serves an HQ over HTTP until it is told to stop; its address is bound first, and said in the lock."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 import uvicorn
 
-from server.app import Hq, offered
+from server.actions.desk import Desk
+from server.app import offered
 from server.config import Lock, public_url
-from server.contract.digest import instant
 from server.contract.refusals import Refused
 from server.web.gate import Hosts
 from server.web.routes import web_app
@@ -21,17 +21,15 @@ _BACKLOG: Final = 512
 _GRACE_S: Final = 10
 
 
-async def serve(hq: Hq, lock: Lock, *, port: int, version: str, told: Callable[[str], None]) -> None:
-    """Answer at a port of loopback (0: any free one) until a signal; `told` hears the address. Raises `Refused`."""
+async def serve(desk: Desk, lock: Lock, *, port: int, version: str, told: Callable[[str], None]) -> None:
+    """Answer at a port of loopback (0: any free one) until a signal; `told` hears where. Raises `Refused`."""
     bound = bind(port)
     number = bound.getsockname()[1]
     url = f"http://{HOST}:{number}"
-    app = web_app(
-        hq, offered(hq, version=version), Hosts.of(number, public_url()), now=lambda: instant(hq.clock())
-    )
+    app = web_app(desk, offered(desk, version=version), Hosts.of(number, public_url()))
     config = uvicorn.Config(
-        app, lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False,  # type: ignore[arg-type]
-        timeout_graceful_shutdown=_GRACE_S, backlog=_BACKLOG, loop="none", ws="none", h11_max_incomplete_event_size=65_536,
+        app, lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False,
+        timeout_graceful_shutdown=_GRACE_S, backlog=_BACKLOG, loop="none", ws="none",
     )  # fmt: skip
     lock.say(url=url)
     told(url)

@@ -17,7 +17,6 @@ from server.storage.event_store import append_event
 
 def close_run(
     connection: Connection, run_id: str, end: RunState, *, actor: str, now: str,
-    known: Sequence[Sequence[str]] = (), novelty: float | None = None,
     claimed: Sequence[str] | str | None = None, why: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """End a run: `violated` where its rigid part differs, else as said. How it conforms follows from its step log.
@@ -38,7 +37,7 @@ def close_run(
     if comparison.conformance == "violation" and end in ("completed", "failed"):
         end, why = "violated", f"a rigid block was skipped, reordered or altered: {comparison.first_difference}"
     taken = topology(steps)
-    drift = drift_verdict(comparison.conformance, taken, known, novelty=novelty)
+    drift = drift_verdict(comparison.conformance, taken, json.loads(row.known), novelty=row.novelty)
     claim = claimed if isinstance(claimed, str) or claimed is None else fingerprint(list(claimed))
     verdict = verdict_of(Truths(end, row.outcome, row.delivery))
     run_store.move(
@@ -48,7 +47,8 @@ def close_run(
         first_difference=canonical_json(comparison.first_difference), deadline_at=None,
     )  # fmt: skip
     answer = {
-        "run": run_id, "state": end, "verdict": verdict, "topology": list(taken), "fingerprint": fingerprint(taken),
+        "run": run_id, "state": end, "verdict": verdict, "topology": list(taken),
+        "fingerprint": fingerprint(taken),
         "canonical": [code for block in json.loads(row.canonical) for code in block["steps"]],
         "canonical_fingerprint": row.canonical_fingerprint, "conformance": comparison.conformance, "drift": drift,
         "first_difference": comparison.first_difference,

@@ -29,8 +29,8 @@ def record_gap(
 ) -> dict[str, Any]:  # fmt: skip
     """Write down that something was lacked; the same type and code again counts the gap that is open.
 
-    From three times on it is of medium priority, from five of high (DESIGN §8). Raises `BadUse`, and `Refused` for a
-    client key of another call.
+    From three times on it is of medium priority, from five of high (DESIGN §8). Raises `BadUse`, and `Refused` for
+    a client key of another call.
     """
     at, code = instant(now), requested_code.strip()
     if gap_type not in GAP_TYPES:
@@ -75,7 +75,10 @@ def record_gap(
 def resolve_gap(
     connection: Connection, caller: Caller, gap: str, resolution: str, reason: str, *, now: datetime
 ) -> dict[str, Any]:
-    """Propose what closes a gap (`propose`: a human decides), or decline it (`decline`). Raises `NotFound`, `Refused`."""
+    """Propose what closes a gap (`propose`: a human decides), or `decline` it.
+
+    Raises `NotFound`, `BadUse`, and `Refused` for a gap that is over, or about which a human is asked already.
+    """
     at, row = instant(now), finding_store.find_gap(connection, gap)
     if resolution not in ("propose", "decline"):
         raise BadUse("bad_resolution", f"{resolution[:40]!r} is no resolution.", hint="say propose or decline")

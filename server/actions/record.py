@@ -1,4 +1,4 @@
-"""The ledger: a session that runs a process itself says what it does, call by call, and HQ holds it to the process.
+"""The ledger: a session that runs a process itself says what it does, and HQ holds it to the process.
 
 Its steps are `attested`: nobody but the session saw them. What HQ itself saw (the trigger's validation) is not.
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Row
 
 from server.actions.compare import close_run
-from server.contract.digest import digest_of, instant, new_id
+from server.actions.ground import ground_of
+from server.contract.digest import canonical_json, digest_of, instant, new_id
+from server.contract.process import Process
 from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, Refused
 from server.contract.run import OUTCOMES, has_ended
@@ -24,10 +25,9 @@ from server.domain.walk import may_finish, may_finish_block, may_log, may_start
 from server.storage import run_store
 from server.storage.access_store import Caller, once
 from server.storage.database import Connection
+from server.storage.definition_store import find_routine
 from server.storage.event_store import append_event, append_steps
 
-# Which variant a run takes for what set it off (the seed's V01-V03); by hand it is as on schedule.
-VARIANT_OF: Final = {"schedule": "V01", "manual": "V01", "api": "V02", "github": "V03"}
 MOST_STEPS: Final = 100
 LONGEST_CODE: Final = 200
 LONGEST_TEXT: Final = 65_536
@@ -35,34 +35,26 @@ _BRANCH: Final = re.compile(r"claude/[a-z0-9][a-z0-9._/-]{0,100}")
 _REDACTOR: Final = Redactor()
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What a run of a routine is held against: the process, its variant, the blocks, and how blocks are called."""
-
-    process: str
-    variant: str
-    blocks: Sequence[CanonicalBlock]
-    names: Mapping[str, str]
-    deadline_s: float
-
-
 def start_run(
-    connection: Connection, caller: Caller, routine: Mapping[str, Any], ground: Ground, *,
+    connection: Connection, caller: Caller, processes: Mapping[str, Process], routine: str, *,
     trigger: str, external_session: str | None, client_key: str | None, now: datetime,
 ) -> dict[str, Any]:  # fmt: skip
     """Open a run, `validated`, with its first block taken: the token and the trigger were looked at just now.
 
-    `routine` has its id, name and minion. Raises `BadUse`, and `Refused` for a client key of another call.
+    `routine` is a name, an id or the beginning of one. Raises `NotFound`, `BadUse`, and `Refused` for a client key
+    of another call.
     """
-    at = instant(now)
-    request = {"routine": routine["id"], "trigger": trigger, "external_session": external_session}
+    at, held = instant(now), find_routine(connection, routine)
+    request = {"routine": held.id, "trigger": trigger, "external_session": external_session}
+    ground = ground_of(processes, held.document, trigger)
 
     def do() -> dict[str, Any]:
         run_id, actor = new_id("run_"), caller.id
-        run = {
-            "id": run_id, "order_key": f"ledger:{run_id}", "routine_id": routine["id"], "routine": routine["name"],
-            "minion_id": routine["minion_id"], "trigger": trigger, "process": ground.process,
+        run: dict[str, Any] = {
+            "id": run_id, "order_key": f"ledger:{run_id}", "routine_id": held.id, "routine": held.name,
+            "minion_id": held.minion_id, "trigger": trigger, "process": ground.process,
             "variant": ground.variant, "source": "attested", "external_session": external_session,
+            "known": canonical_json([list(each) for each in ground.known]), "novelty": ground.novelty,
             "deadline_at": instant(now + timedelta(seconds=ground.deadline_s)),
         }  # fmt: skip
         run_store.open_run(connection, run, ground.blocks, ground.names, actor=actor, now=at)
@@ -152,12 +144,12 @@ def finish_block(
 def finish_run(
     connection: Connection, caller: Caller, run: str, outcome: str, *, summary: str | None,
     details: str | None = None, branch: str | None = None, claimed_topology: Sequence[str] | str | None = None,
-    known: Sequence[Sequence[str]] = (), novelty: float | None = None, client_key: str | None, now: datetime,
+    client_key: str | None, now: datetime,
 ) -> dict[str, Any]:  # fmt: skip
     """End a run as the session claims it went; how its steps compare follows from the log, and not from the claim.
 
-    `claimed_topology` are codes, or their fingerprint; `known` the canonical sequences of the process's variants.
-    Raises `NotFound`, `BadUse`, and `Refused` for a claim that the run's blocks contradict.
+    `claimed_topology` are codes, or their fingerprint. Raises `NotFound`, `BadUse`, and `Refused` for a claim that
+    the run's blocks contradict.
     """
     at = instant(now)
     if outcome not in OUTCOMES:
@@ -174,8 +166,8 @@ def finish_run(
             connection, row.id, outcome=outcome, summary=_text(summary), details=_text(details), branch=branch
         )
         return close_run(
-            connection, row.id, "completed" if completed else "failed", actor=caller.id, now=at, known=known,
-            novelty=novelty, claimed=claimed_topology, why=None if completed else "the session says so",
+            connection, row.id, "completed" if completed else "failed", actor=caller.id, now=at,
+            claimed=claimed_topology, why=None if completed else "the session says so",
         )  # fmt: skip
 
     request = {

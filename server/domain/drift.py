@@ -1,6 +1,6 @@
 """What a run's departure from the canonical steps amounts to: nothing, a little, something new, or a breach.
 
-Rules: DESIGN §8 "Drift verdict". The sequences are those of `contract/topology.py`: started steps, repeats collapsed.
+Rules: DESIGN §8 "Drift verdict". Sequences are as in `contract/topology.py`: started steps, repeats collapsed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def drift_verdict(
 
 
 def distance(left: Sequence[str], right: Sequence[str]) -> float:
-    """How far two sequences lie apart: the least number of codes to put in, take out or change, as a share of 1."""
+    """How far two sequences lie apart: how many codes to put in, take out or change at least, as a share of 1."""
     longest = max(len(left), len(right))
     return _edits(left, right) / longest if longest else 0.0
 

@@ -32,7 +32,9 @@ def may_start(blocks: Sequence[CanonicalBlock], states: Mapping[str, str], code:
         raise Refused("block_open", f"The block {open_one} goes on still.", hint=hint)
     due = codes[len(states)]
     if code != due:
-        raise Refused("block_order", f"The block {code} comes after {due}, which was not taken.", hint=f"start {due}")
+        raise Refused(
+            "block_order", f"The block {code} comes after {due}, which was not taken.", hint=f"start {due}"
+        )
     if states and list(states.values())[-1] == "failed":
         raise Refused("block_failed", "The block before it failed.", hint="finish the run with outcome failure")
 
@@ -76,11 +78,13 @@ def may_finish_block(
         raise Refused("rigid_skipped", f"The rigid block {block} cannot be skipped.", hint=hint)
     if chosen.kind == "rigid" and state == "completed" and tuple(logged) != chosen.steps:
         hint = f"ledger_log_step with block {block} and code {chosen.steps[0]}"
-        raise Refused("rigid_step_missing", f"The rigid block {block} lacks its step {chosen.steps[0]}.", hint=hint)
+        raise Refused(
+            "rigid_step_missing", f"The rigid block {block} lacks its step {chosen.steps[0]}.", hint=hint
+        )
 
 
 def may_finish(blocks: Sequence[CanonicalBlock], states: Mapping[str, str], outcome: str) -> bool:
-    """Whether the run has completed, as all blocks have. Raises `Refused` for a claim that its blocks contradict."""
+    """Whether all blocks have completed. Raises `Refused` for a claim that they contradict."""
     open_one = next((each for each, state in states.items() if state == "running"), None)
     if open_one is not None:
         hint = f"ledger_finish_block with block {open_one}"

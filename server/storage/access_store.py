@@ -58,6 +58,13 @@ def once(
         answer: dict[str, Any] = json.loads(before.answer)
         return answer
     answer = do()
-    said = {"caller": caller, "key": key, "tool": tool, "digest": digest, "answer": canonical_json(answer), "at": now}
+    said = {
+        "caller": caller,
+        "key": key,
+        "tool": tool,
+        "digest": digest,
+        "answer": canonical_json(answer),
+        "at": now,
+    }
     connection.execute(insert(CALLS), said)
     return answer

@@ -7,6 +7,7 @@ follows its commit at `synchronous=FULL`. Readers have connections of their own 
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -27,6 +28,7 @@ Connection = sa.Connection
 # A bound on one commit's wait: with more callers than this the rest goes into the next group.
 GROUP: Final = 256
 READERS: Final = 4
+log = logging.getLogger(__name__)
 BUSY_MS: Final = 5000
 # What an action can bring upon itself; any other failure of SQLite is the store's, and so the whole group's.
 _OWN_FAILURES: Final = (
@@ -145,16 +147,15 @@ def _outcomes(connection: Connection, group: list[_Asked]) -> list[tuple[Any, Ba
     except (sa.exc.DatabaseError, sqlite3.Error) as error:
         _roll_back(connection)
         return [(None, _failed(_words(error))) for _ in group]
-    except BaseException as defect:
+    except Exception as defect:
         # A defect in one action is no reason to leave anybody waiting, or to keep half of anything.
+        log.exception("an action has a defect")
         _roll_back(connection)
-        return [(None, _failed(f"a defect stopped it, {type(defect).__name__}: {defect}")) for _ in group]
+        return [(None, _failed(f"a defect stopped it ({type(defect).__name__})")) for _ in group]
     return outcomes
 
 
-def _one(
-    connection: Connection, run: Callable[[Connection], Any]
-) -> tuple[Any, BaseException | None]:
+def _one(connection: Connection, run: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
     """One action inside the group: its failure undoes itself and not its neighbours."""
     connection.exec_driver_sql("SAVEPOINT one")
     try:
@@ -203,9 +204,7 @@ def _engine(path: Path, mode: str, pool: type[sa.Pool], **options: Any) -> sa.En
         opened.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         return opened
 
-    return sa.create_engine(
-        "sqlite://", creator=connect, poolclass=pool, isolation_level="AUTOCOMMIT", **options
-    )
+    return sa.create_engine("sqlite://", creator=connect, poolclass=pool, isolation_level="AUTOCOMMIT", **options)
 
 
 def _words(error: BaseException) -> str:

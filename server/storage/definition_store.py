@@ -62,12 +62,22 @@ def list_routines(connection: Connection, *, minion_id: str | None = None) -> li
 
 
 def keep_routine(
-    connection: Connection, routine_id: str, document: Mapping[str, Any], *, minion_id: str | None, by: str, now: str
+    connection: Connection,
+    routine_id: str,
+    document: Mapping[str, Any],
+    *,
+    minion_id: str | None,
+    by: str,
+    now: str,
 ) -> HeldRoutine:
     """Keep a routine, new or changed, and its version; one that says what it said before stays as it is."""
     digest = digest_of(dict(document))
     before = connection.execute(select(ROUTINES).where(ROUTINES.c.id == routine_id)).one_or_none()
-    if before is not None and before.removed_at is None and (before.digest, before.minion_id) == (digest, minion_id):
+    if (
+        before is not None
+        and before.removed_at is None
+        and (before.digest, before.minion_id) == (digest, minion_id)
+    ):
         return _held(before)
     values = {
         "name": document["name"], "minion_id": minion_id, "document": canonical_json(dict(document)),
@@ -138,7 +148,14 @@ def _note(
     connection: Connection, routine_id: str, revision: int, document: str | None, digest: str | None, *,
     by: str, now: str,
 ) -> None:  # fmt: skip
-    row = {"routine_id": routine_id, "revision": revision, "document": document, "digest": digest, "by": by, "at": now}
+    row = {
+        "routine_id": routine_id,
+        "revision": revision,
+        "document": document,
+        "digest": digest,
+        "by": by,
+        "at": now,
+    }
     connection.execute(insert(ROUTINE_HISTORY), row)
 
 

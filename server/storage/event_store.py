@@ -57,7 +57,7 @@ def append_event(
 
 
 def append_steps(connection: Connection, run_id: str, steps: Sequence[Mapping[str, Any]]) -> int:
-    """Add step logs to a run's chain, in order; the number of its last entry. The columns are those of `step_log`."""
+    """Add step logs, with the columns of `step_log`, to a run's chain, in order; the number of its last entry."""
     head, entries = connection.execute(_HEAD, {"run": run_id}).one()
     rows = []
     for number, step in enumerate(steps, entries + 1):

@@ -40,7 +40,9 @@ def meet_again(connection: Connection, gap_id: str, *, frequency: int, priority:
     connection.execute(_MET_AGAIN.values(frequency=frequency, priority=priority, last_at=now), {"gap": gap_id})
 
 
-def add_evidence(connection: Connection, gap_id: str, evidence: Mapping[str, Any], *, frequency: int, now: str) -> None:
+def add_evidence(
+    connection: Connection, gap_id: str, evidence: Mapping[str, Any], *, frequency: int, now: str
+) -> None:
     """Keep what was said of a gap this time; beyond the newest of them the oldest goes."""
     connection.execute(_ADD_EVIDENCE, {"gap_id": gap_id, "at": now, **evidence})
     if frequency > KEPT_EVIDENCE and frequency % KEPT_EVIDENCE == 0:
@@ -56,7 +58,7 @@ def set_gap(connection: Connection, gap_id: str, **changes: Any) -> None:
 
 
 def find_gap(connection: Connection, text: str) -> Row[Any]:
-    """The gap of this id, or the open one of this requested code. Raises `NotFound`, `Refused` where several fit."""
+    """The gap of this id, or the open one of this code. Raises `NotFound`, `Refused` where several fit."""
     row = connection.execute(select(GAPS).where(GAPS.c.id == text)).one_or_none()
     if row is not None:
         return row
@@ -120,7 +122,9 @@ def answer(connection: Connection, decision_id: str, state: str, *, by: str, why
 def list_decisions(connection: Connection, *, state: str | None = "open", limit: int = 50) -> list[Row[Any]]:
     """Decisions, the oldest open ones first; all with `state` None."""
     query = select(DECISIONS).order_by(DECISIONS.c.position)
-    return list(connection.execute((query if state is None else query.where(DECISIONS.c.state == state)).limit(limit)))
+    return list(
+        connection.execute((query if state is None else query.where(DECISIONS.c.state == state)).limit(limit))
+    )
 
 
 def count_open(connection: Connection) -> int:

@@ -20,9 +20,7 @@ from server.storage.event_store import append_event
 from server.storage.tables import BLOCK_RUNS, RUNS, STEP_LOG
 
 _RUN: Final = select(RUNS).where(RUNS.c.id == bindparam("run"))
-_BLOCKS: Final = (
-    select(BLOCK_RUNS).where(BLOCK_RUNS.c.run_id == bindparam("run")).order_by(BLOCK_RUNS.c.ordinal)
-)
+_BLOCKS: Final = select(BLOCK_RUNS).where(BLOCK_RUNS.c.run_id == bindparam("run")).order_by(BLOCK_RUNS.c.ordinal)
 _STEPS: Final = select(STEP_LOG).where(STEP_LOG.c.run_id == bindparam("run")).order_by(STEP_LOG.c.entry)
 _MOVE: Final = update(RUNS).where(RUNS.c.id == bindparam("run"), RUNS.c.state == bindparam("before"))
 _SET_BLOCK: Final = update(BLOCK_RUNS).where(

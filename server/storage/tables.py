@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
 METADATA: Final = MetaData()
 
@@ -119,6 +119,9 @@ RUNS: Final = Table(
     Column("why", Text),
     Column("canonical", Text, nullable=False),
     Column("canonical_fingerprint", Text, nullable=False),
+    # The canonical sequences of its process's variants as it began, and how far from them is new.
+    Column("known", Text, nullable=False),
+    Column("novelty", Float),
     Column("topology", Text, nullable=False),
     Column("fingerprint", Text),
     Column("claimed_topology", Text),

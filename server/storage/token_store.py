@@ -1,7 +1,7 @@
 """Tokens: made, shown once, kept as digests, rotated and revoked.
 
-A token is `hq_SCOPE_` and 256 random bits with a checksum behind them, so that a mistyped or cut one is known as such
-without a look into the store, and scanners for leaked secrets find it (DESIGN §7 "Tokens").
+A token is `hq_SCOPE_` and 256 random bits with a checksum behind them, so that a mistyped or cut one is known as
+such without a look into the store, and scanners for leaked secrets find it (DESIGN §7 "Tokens").
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def make_token(
     connection: Connection, name: str, scope: str, *, bound_to: str | None = None, by: str, now: str,
     expires_at: str | None = None,
 ) -> NewToken:  # fmt: skip
-    """A new token; nothing of it is kept but its digest. Raises `BadUse`, and `Refused` where two are live already.
+    """A new token; only its digest is kept. Raises `BadUse`, and `Refused` where two are live already.
 
     A name and scope (and what it is bound to) are one client: it may have two live tokens, for rotation.
     """

@@ -6,10 +6,8 @@ A scope decides the list of tools (DESIGN §7): what is not in it is neither sho
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
 from typing import Final
 
-from server.contract.refusals import Refused
 from server.storage.access_store import Caller
 
 SESSION: Final = frozenset({"session"})
@@ -18,19 +16,6 @@ LEDGER: Final = frozenset({"ledger"})
 WORKING: Final = SESSION | LEDGER
 REVIEWER: Final = frozenset({"reviewer"})
 EVERYBODY: Final = WORKING | REVIEWER
-
-# Where the web door leaves who asks, in the scope of a request.
-CALLER: Final = "hq.caller"
-# Whoever is on whose behalf the present call is made; set by the door, for each call.
-asking: ContextVar[Caller | None] = ContextVar("asking", default=None)
-
-
-def caller() -> Caller:
-    """Who asks. Raises `Refused` where nobody is known: a door that forgot to look lets nobody in."""
-    found = asking.get()
-    if found is None:
-        raise Refused("nobody_asks", "Nobody is known to ask.", hint="send a token: hq token create")
-    return found
 
 
 def may_use(who: Caller, scopes: frozenset[str]) -> bool:

@@ -16,11 +16,11 @@ from server.tools.ledger_tools import Key
 from server.tools.mcp_server import ADDS, READS
 
 if TYPE_CHECKING:
-    from server.app import Hq
+    from server.actions.desk import Desk
     from server.tools.mcp_server import HqServer
 
 
-def offer_gaps(server: HqServer, hq: Hq) -> None:
+def offer_gaps(server: HqServer, desk: Desk) -> None:
     """Register the tools of gaps."""
 
     @server.offer(
@@ -30,14 +30,16 @@ def offer_gaps(server: HqServer, hq: Hq) -> None:
     )  # fmt: skip
     async def record_gap(
         gap_type: GapType,
-        requested_code: Annotated[str, Field(min_length=1, max_length=100, description="Such as LLM-SUMMARIZE-ALERT.")],
+        requested_code: Annotated[
+            str, Field(min_length=1, max_length=100, description="Such as LLM-SUMMARIZE-ALERT.")
+        ],
         description: Annotated[str, Field(min_length=1, max_length=4096)],
         agent_id: Annotated[str, Field(max_length=200)] | None = None,
         context_samples: Annotated[list[dict[str, Any]], Field(max_length=escalate.MOST_SAMPLES)] | None = None,
         run: Annotated[str, Field(max_length=64)] | None = None,
         client_key: Key = None,
     ) -> dict[str, Any]:
-        return await hq.do(
+        return await desk.do(
             escalate.record_gap, gap_type, requested_code, description, agent_id=agent_id,
             context_samples=context_samples or (), run=run, client_key=client_key,
         )  # fmt: skip
@@ -48,7 +50,7 @@ def offer_gaps(server: HqServer, hq: Hq) -> None:
         limit: Annotated[int, Field(ge=1, le=200)] = 20,
     ) -> dict[str, Any]:  # fmt: skip
         states = None if state == "any" else STILL_OPEN if state is None else (state,)
-        return await hq.read(_listed, states=states, gap_type=gap_type, limit=limit)
+        return await desk.read(_listed, states=states, gap_type=gap_type, limit=limit)
 
     @server.offer(
         REVIEWER, ADDS, "Propose what closes a gap, for a human to decide, or decline it with the reason."
@@ -58,7 +60,7 @@ def offer_gaps(server: HqServer, hq: Hq) -> None:
         resolution: Literal["propose", "decline"],
         reason: Annotated[str, Field(min_length=1, max_length=4096)],
     ) -> dict[str, Any]:
-        return await hq.do(escalate.resolve_gap, gap, resolution, reason)
+        return await desk.do(escalate.resolve_gap, gap, resolution, reason)
 
 
 def _listed(connection: Connection, *, states: Any, gap_type: str | None, limit: int) -> dict[str, Any]:

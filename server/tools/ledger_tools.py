@@ -12,7 +12,7 @@ from server.tools.access import LEDGER
 from server.tools.mcp_server import ADDS, REPEATS
 
 if TYPE_CHECKING:
-    from server.app import Hq
+    from server.actions.desk import Desk
     from server.tools.mcp_server import HqServer
 
 Key = Annotated[str | None, Field(max_length=200, description="Send a call again with the same key: done once.")]
@@ -37,8 +37,9 @@ class LoggedStep(BaseModel):
     digest_out: Annotated[str, Field(max_length=80)] | None = None
 
 
-def offer_ledger(server: HqServer, hq: Hq) -> None:
+def offer_ledger(server: HqServer, desk: Desk) -> None:
     """Register the five tools of the ledger."""
+    _offer_ends(server, desk)
 
     @server.offer(LEDGER, ADDS, "Open a run of a routine that you perform yourself; answers its blocks in order.")
     async def ledger_start_run(
@@ -47,13 +48,16 @@ def offer_ledger(server: HqServer, hq: Hq) -> None:
         external_session: Annotated[str, Field(max_length=200)] | None = None,
         client_key: Key = None,
     ) -> dict[str, Any]:
-        return await hq.do(
-            hq.start_ledger_run, routine, trigger=trigger, external_session=external_session, client_key=client_key
-        )
+        return await desk.do(
+            record.start_run, desk.processes, routine, trigger=trigger, external_session=external_session,
+            client_key=client_key,
+        )  # fmt: skip
 
-    @server.offer(LEDGER, ADDS, "Begin the next block of your run; blocks go in order, rigid ones cannot be skipped.")
+    @server.offer(
+        LEDGER, ADDS, "Begin the next block of your run; blocks go in order, rigid ones cannot be skipped."
+    )
     async def ledger_start_block(run: RunText, block: BlockText, client_key: Key = None) -> dict[str, Any]:
-        return await hq.do(record.start_block, run, block, client_key=client_key)
+        return await desk.do(record.start_block, run, block, client_key=client_key)
 
     @server.offer(LEDGER, ADDS, "Log steps of the block under way, as they happen: all of the call or none.")
     async def ledger_log_step(
@@ -62,14 +66,16 @@ def offer_ledger(server: HqServer, hq: Hq) -> None:
         client_key: Key = None,
     ) -> dict[str, Any]:  # fmt: skip
         said = [step.model_dump(exclude_none=True) for step in steps]
-        return await hq.do(record.log_steps, run, block, said, client_key=client_key)
+        return await desk.do(record.log_steps, run, block, said, client_key=client_key)
 
+
+def _offer_ends(server: HqServer, desk: Desk) -> None:
     @server.offer(LEDGER, ADDS, "End the block under way.")
     async def ledger_finish_block(
         run: RunText, block: BlockText, state: Literal["completed", "failed", "skipped"] = "completed",
         why: Annotated[str, Field(max_length=4096)] | None = None, client_key: Key = None,
     ) -> dict[str, Any]:  # fmt: skip
-        return await hq.do(record.finish_block, run, block, state, why=why, client_key=client_key)
+        return await desk.do(record.finish_block, run, block, state, why=why, client_key=client_key)
 
     @server.offer(
         LEDGER, REPEATS,
@@ -80,11 +86,11 @@ def offer_ledger(server: HqServer, hq: Hq) -> None:
         run: RunText, outcome: Outcome,
         summary: Annotated[str, Field(max_length=4096)] | None = None,
         details: Annotated[str, Field(max_length=65_536)] | None = None,
-        branch: Annotated[str, Field(max_length=120, description="claude/… branch that was pushed.")] | None = None,
+        branch: Annotated[str, Field(max_length=120, description="claude/… branch you pushed.")] | None = None,
         claimed_topology: Annotated[list[str], Field(max_length=1000)] | str | None = None,
         client_key: Key = None,
     ) -> dict[str, Any]:  # fmt: skip
-        return await hq.do(
-            hq.finish_ledger_run, run, outcome, summary=summary, details=details, branch=branch,
+        return await desk.do(
+            record.finish_run, run, outcome, summary=summary, details=details, branch=branch,
             claimed_topology=claimed_topology, client_key=client_key,
         )  # fmt: skip

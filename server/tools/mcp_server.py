@@ -1,4 +1,4 @@
-"""The MCP server: one object for stdio and HTTP, both protocol eras, with the tools that the asker's scope allows."""
+"""The MCP server: one object for stdio and HTTP, both protocol eras, with the tools of the asker's scope."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnno
 from mcp_types import Tool as ListedTool
 from pydantic import BaseModel, ValidationError
 
+from server.actions.desk import CALLER, asking, caller
 from server.contract.plain_words import problems
 from server.contract.refusals import BadUse, Refusal
 from server.storage.access_store import Caller
-from server.tools.access import CALLER, asking, caller, may_use, visible
+from server.tools.access import may_use, visible
 
 P = ParamSpec("P")
 INSTRUCTIONS: Final = (
@@ -47,13 +48,13 @@ class HqServer(MCPServer[Any]):
         self._owner = owner
         self._scopes: dict[str, frozenset[str]] = {}
 
-    async def _know_who_asks(self, context: ServerRequestContext[Any, Any], go_on: CallNext) -> HandlerResult:
+    async def _know_who_asks(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         who = self._owner
-        if context.request is not None:
-            who = context.request.scope.get(CALLER)
+        if ctx.request is not None:
+            who = ctx.request.scope.get(CALLER)
         before = asking.set(who)
         try:
-            return await go_on(context)
+            return await call_next(ctx)
         finally:
             asking.reset(before)
 
@@ -89,13 +90,14 @@ class HqServer(MCPServer[Any]):
         """Call a tool that is there for who asks; any other is unknown."""
         scopes = self._scopes.get(name)
         if scopes is None or not may_use(caller(), scopes):
-            raise ToolError(f"There is no tool {name[:60]!r} here. Hint: tools/list shows those that this token has.")
+            raise ToolError(f"There is no tool {name[:60]!r} here. Hint: tools/list shows those there are.")
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
-                model = self._tool_manager.get_tool(name).fn_metadata.arg_model
-                return _misused(name, model, arguments, error.__cause__)
+                tool = self._tool_manager.get_tool(name)
+                if tool is not None:
+                    return _misused(name, tool.fn_metadata.arg_model, arguments, error.__cause__)
             raise
 
 
@@ -106,7 +108,9 @@ def refused(refusal: Refusal) -> CallToolResult:
     return CallToolResult(content=content, structured_content=refusal.as_data(), is_error=True)
 
 
-def _misused(tool: str, model: type[BaseModel], arguments: dict[str, Any], error: ValidationError) -> CallToolResult:
+def _misused(
+    tool: str, model: type[BaseModel], arguments: dict[str, Any], error: ValidationError
+) -> CallToolResult:
     """Arguments that do not fit, in plain words: the first one."""
     found = problems(error, model, arguments)[0]
     where = f"`{found.path}` " if found.path else "The arguments "

@@ -1,7 +1,7 @@
 """Who may come in over HTTP: the right Host and Origin, a body that is not too large, a live token; pure ASGI.
 
-Each check is a layer of its own around the application, the outermost first: host and origin, body, token. All apply
-to loopback too: a page in a browser on this machine reaches it as well (threat model T9).
+Each check is a layer of its own around the application, the outermost first: host and origin, body, token. All
+apply to loopback too: a page in a browser on this machine reaches it as well (threat model T9).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from server.actions.desk import CALLER
 from server.contract.refusals import Refusal
 from server.storage.access_store import Caller
 from server.storage.token_store import digest_of_token
-from server.tools.access import CALLER
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -35,7 +35,7 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The names under which this server may be addressed, and the pages that may ask it: `names` with their port."""
+    """The names (with their port) under which this server may be addressed, and the pages that may ask it."""
 
     names: frozenset[str]
     origins: frozenset[str]
@@ -63,7 +63,7 @@ def hosts_only(app: App, hosts: Hosts) -> App:
         if len(named) != 1 or named[0].lower() not in hosts.names:
             return await answer(send, 421, "wrong_host", "This server is not addressed so.", "use its own address")
         if len(origins) > 1 or any(origin.lower() not in hosts.origins for origin in origins):
-            return await answer(send, 403, "wrong_origin", "Pages of other sites may not ask here.", "ask from here")
+            return await answer(send, 403, "wrong_origin", "Pages of other sites may not ask.", "ask from here")
         return await app(scope, receive, send)
 
     return guarded
@@ -116,7 +116,9 @@ class Rates:
         left, at = self._buckets.get(who, (float(self.burst), now))
         left = min(float(self.burst), left + (now - at) * self.a_minute / 60)
         if len(self._buckets) > 10_000:  # forget those that are full: they are as good as new
-            self._buckets = {k: v for k, v in self._buckets.items() if now - v[1] < self.burst * 60 / self.a_minute}
+            self._buckets = {
+                k: v for k, v in self._buckets.items() if now - v[1] < self.burst * 60 / self.a_minute
+            }
         self._buckets[who] = (left - 1, now) if left >= 1 else (left, now)
         return 0.0 if left >= 1 else (1 - left) * 60 / self.a_minute
 

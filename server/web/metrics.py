@@ -50,7 +50,7 @@ class Metrics:
         found: dict[str, dict[str, int]] = {}
         for table in (RUNS, GAPS, DECISIONS):
             query = select(table.c.state, func.count()).group_by(table.c.state)
-            found[table.name] = {state: number for state, number in connection.execute(query)}
+            found[table.name] = {row[0]: int(row[1]) for row in connection.execute(query)}
         for table in (STEP_LOG, EVENTS):
             found[table.name] = {"": int(connection.execute(select(func.max(table.c.position))).scalar() or 0)}
         return found
@@ -58,7 +58,9 @@ class Metrics:
     def text(self, held: dict[str, dict[str, int]]) -> str:
         """All of it as text."""
         lines = ["# TYPE hq_requests_total counter"]
-        lines += [f'hq_requests_total{{path="{p}",status="{s}"}} {n}' for (p, s), n in sorted(self.requests.items())]
+        lines += [
+            f'hq_requests_total{{path="{p}",status="{s}"}} {n}' for (p, s), n in sorted(self.requests.items())
+        ]
         lines.append("# TYPE hq_request_seconds_total counter")
         lines += [f'hq_request_seconds_total{{path="{p}"}} {n:.6f}' for p, n in sorted(self.seconds.items())]
         for name, states in held.items():

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from server.app import Hq
+from server.actions.desk import Desk
+from server.contract.digest import instant
 from server.contract.refusals import Refusal
 from server.storage.access_store import Caller, caller_of
 from server.storage.database import Connection
-from server.tools.mcp_server import HqServer
 from server.web.gate import LARGEST_BODY, App, Hosts, Rates, bodies_up_to, hosts_only, tokens_only
 from server.web.metrics import Metrics
 
 
-def web_app(hq: Hq, server: HqServer, hosts: Hosts, *, now: Callable[[], str], rates: Rates | None = None) -> App:
+def web_app(desk: Desk, server: MCPServer[Any], hosts: Hosts, *, rates: Rates | None = None) -> App:
     """The application; its lifespan runs the MCP server's sessions."""
     mcp = server.streamable_http_app(
         json_response=True, max_request_body_size=LARGEST_BODY,
@@ -40,19 +41,20 @@ def web_app(hq: Hq, server: HqServer, hosts: Hosts, *, now: Callable[[], str], r
 
     async def readyz(_: Request) -> Response:
         try:
-            await hq.read(_answers)
+            await desk.read(_answers)
         except Refusal as refusal:
             return JSONResponse({"error": refusal.as_data()}, status_code=503)
         return PlainTextResponse("ready\n")
 
     async def told(_: Request) -> Response:
-        return PlainTextResponse(metrics.text(await hq.read(metrics.counts)), media_type="text/plain; version=0.0.4")
+        held = await desk.read(metrics.counts)
+        return PlainTextResponse(metrics.text(held), media_type="text/plain; version=0.0.4")
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", told), *mcp.routes]
     app: Any = Starlette(routes=routes, lifespan=alive)
 
     async def look(digest: str) -> Caller | None:
-        return await hq.read(caller_of, digest, now=now())
+        return await desk.read(caller_of, digest, now=instant(desk.clock()))
 
     inner = tokens_only(metrics.measured(app), look, rates or Rates())
     return hosts_only(bodies_up_to(inner), hosts)

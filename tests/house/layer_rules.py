@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "server.domain": (CONTRACT, "server.domain"),
     "server.storage": (CONTRACT, "server.domain", "server.storage"),
     "server.queue": (CONTRACT, "server.domain", "server.queue"),
-    "server.actions": (CONTRACT, *_SERVER_ROOMS),
+    "server.actions": (CONTRACT, *_SERVER_ROOMS, "server.clock.Clock"),
     "server.tools": (CONTRACT, *_SERVER_ROOMS, "server.tools"),
     "server.web": (CONTRACT, *_SERVER_ROOMS, "server.web"),
     "server.config": (CONTRACT,),
@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "server.config",
         "server.clock",
     ),
+    "server.serving": ("server",),
     "server.cli": ("server",),
     "minion.wire": (CONTRACT,),
     "minion.clock": (),
@@ -271,5 +272,6 @@ CATCHES_ALL = frozenset(
         "minion/daemon/local_api.py",
         "minion/cli.py",
         "server/cli.py",
+        "server/storage/database.py",
     }
 )
