@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # RUN: how a run goes and what is said of it · RES: resumed runs · EFF: effects · ENV: the safety envelope
 # CAP: caps · STO: what is kept · DMN: the daemon · WAT: who is told · UPG: upgrades · SVC: as a service
-# CLI: the command line · DOC: routines, skills and schedules as documents · SKL: the bundled skills
+# LED: HQ's ledger · CLI: the command line · DOC: routines, skills and schedules as documents · SKL: the bundled skills
 PROMISES: dict[str, str] = {
     "RUN-1": "A skill that exits with anything but 0 fails the run; it is never reported completed.",
     "RUN-2": "Two runs at once never mix names, inputs, scripts, outputs or logs.",
@@ -83,4 +83,6 @@ PROMISES: dict[str, str] = {
     "SKL-8": "`triage-folder` suggests an action for each file, changes none and never shows a secret.",
     "SKL-9": "`write-weekly-digest` compares a week with the one before, without percentages of a handful.",
     "SKL-10": "Each ready template is admitted as it is, fires, and runs with the `script` engine alone.",
+    "LED-1": "A session that runs a process itself is held to it: blocks in order, rigid ones whole, drift named.",
+    "LED-2": "A call of the ledger that comes again with its key is done once and answered alike.",
 }

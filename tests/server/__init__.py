@@ -1,0 +1,1 @@
+"""Tests of HQ: its store, its actions and its doors."""
