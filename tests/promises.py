@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # RUN: how a run goes and what is said of it · RES: resumed runs · EFF: effects · ENV: the safety envelope
 # CAP: caps · STO: what is kept · DMN: the daemon · WAT: who is told · UPG: upgrades · SVC: as a service
-# LED: HQ's ledger · CLI: the command line · DOC: routines, skills and schedules as documents · SKL: the bundled skills
+# LED: the ledger of HQ · CLI: the command line · DOC: routines, skills, schedules · SKL: the bundled skills
 PROMISES: dict[str, str] = {
     "RUN-1": "A skill that exits with anything but 0 fails the run; it is never reported completed.",
     "RUN-2": "Two runs at once never mix names, inputs, scripts, outputs or logs.",

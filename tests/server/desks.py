@@ -87,5 +87,3 @@ class Asker:
     async def tools(self) -> list[str]:
         """The names of the tools that are there."""
         return [tool.name for tool in (await self.client.list_tools()).tools]
-
-

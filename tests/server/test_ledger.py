@@ -61,7 +61,11 @@ def test_the_seeds_sequence_diagram_call_by_call(tmp_path: Path, mode: str) -> N
         await asker.ask("ledger_log_step", run=run, block=B2, steps=[step(CLONE)])
         assert (await asker.ask("ledger_finish_block", run=run, block=B2))["next"] == B3
         await asker.ask("ledger_start_block", run=run, block=B3)
-        logged = [step("linear.get_issue", kind="tool_call"), step(PROMPT), step("said hello", kind="llm_response")]
+        logged = [
+            step("linear.get_issue", kind="tool_call"),
+            step(PROMPT),
+            step("said hello", kind="llm_response"),
+        ]
         assert (await asker.ask("ledger_log_step", run=run, block=B3, steps=logged))["logged"] == 3
         await asker.ask("ledger_finish_block", run=run, block=B3)
         await asker.ask("ledger_start_block", run=run, block=B4)
@@ -72,7 +76,11 @@ def test_the_seeds_sequence_diagram_call_by_call(tmp_path: Path, mode: str) -> N
             branch="claude/fix-sen-4521", claimed_topology="T:36a61784",
         )  # fmt: skip
         assert (ended["state"], ended["fingerprint"], ended["claim_matches"]) == ("completed", "T:36a61784", True)
-        assert (ended["conformance"], ended["drift"], ended["verdict"]) == ("conformant", "conformant", "unchecked")
+        assert (ended["conformance"], ended["drift"], ended["verdict"]) == (
+            "conformant",
+            "conformant",
+            "unchecked",
+        )
 
     play(tmp_path, scene, mode)
 
