@@ -1,96 +1,174 @@
-"""The `hq` command: what HQ can tell without a server: the process that every run walks."""
+"""The `hq` command: loads a command's module only when it is typed, and turns refusals into exit codes."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import difflib
+import errno
+import gc
+import importlib
+import os
 import sys
+from collections.abc import Sequence
+from typing import Any, Final
 
 import click
 
 from server.contract.refusals import Refusal
 
+# Every command, in the order people meet them: its module and its one line. A new one gets a line in its section.
+_SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Serve": {
+        "serve": ("server.commands.serve", "Answer over HTTP: MCP at /mcp, for programs that hold a token."),
+        "mcp": ("server.commands.mcp", "Answer over stdin and stdout: for a Claude session of this machine."),
+        "token": ("server.commands.token", "Create, list, rotate and revoke the tokens that let programs in."),
+        "status": ("server.commands.status", "Show the home, who owns it, where it answers, what it holds."),
+    },
+    "Keep": {
+        "verify": ("server.commands.verify", "Check that the log is whole and unchanged; keep a checkpoint."),
+        "backup": ("server.commands.backup", "Copy the store while HQ goes on writing."),
+        "restore": ("server.commands.restore", "Put a backup in the store's place; what was there is kept."),
+    },
+    "Look up": {
+        "process": ("server.commands.process", "Show a process: blocks, canonical steps, variants."),
+        "pcf": ("server.commands.pcf", "Show the process classification, your own processes in it."),
+    },
+}
+_VERBS: Final = {name: verb for section in _SECTIONS.values() for name, verb in section.items()}
+_HOME_HELP: Final = "HQ's home [default: HQ_HOME, else the platform's data folder]."
+# What a shell says of a program that wrote to a pipe without a reader: 128 and the number of SIGPIPE.
+_NO_READER: Final = 141
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported one by one: `hq --help` costs no more than click itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands in the order people meet them."""
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command from its own module, None for an unknown one."""
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = importlib.import_module(_VERBS[cmd_name][0]).command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a hint that names commands names them with the `--home` of this call."""
+        try:
+            return super().invoke(ctx)
+        except Refusal as refusal:
+            from server.commands.context import as_called
+
+            refusal.hint = as_called(ctx, refusal.hint)
+            raise
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands first, then the few options that stand before them."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The commands with their one line each, by section, without importing any of them."""
+        widest = max(len(name) for name in _VERBS)
+        for title, verbs in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), line) for name, (_, line) in verbs.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--home", metavar="FOLDER", help=_HOME_HELP)
 @click.version_option(package_name="minion-hq", prog_name="hq")
-def hq() -> None:
-    """HQ of your minions. In this version it shows the processes that runs are held against.
+@click.pass_context
+def hq(ctx: click.Context, home: str | None) -> None:
+    """HQ of your minions: where Claude sessions and people create routines, record runs and gaps, and audit them.
 
-    A process is what every run walks: blocks in a fixed order, rigid ones done by trusted code, elastic ones where
-    a skill or model decides. The steps a run took are compared with it.
+    One process at a time owns a home: `hq serve`, or the first `hq mcp`. While it does, the other commands go
+    through it; what only reads, reads beside it.
 
     \b
     Examples:
-      hq process
-      hq process --json
+      hq serve
+      hq token create --scope session --name laptop
+      hq --home /srv/hq verify --against checkpoint.json
+      hq backup hq-monday.db
 
     \b
     Exit codes:
       0  done
-      2  bad use: a word or code that does not fit
-      3  refused
+      1  failed: a broken log, a disk that refused
+      2  bad use: a word, file or code that does not fit; nothing was changed
+      3  refused: well said, but not allowed here; nothing was changed
+      130  broken off at a question
+      141  whoever read the output went away, as `head` does
     """
-
-
-@hq.command("process")
-@click.argument("code", metavar="[CODE]", default="WF-ROUTINE-EXEC")
-@click.option("--json", "as_json", is_flag=True, help="Print the process as one JSON document.")
-def process(code: str, as_json: bool) -> None:
-    """Show a process: blocks, canonical steps, variants.
-
-    CODE is the process's code; without one it is WF-ROUTINE-EXEC, which every routine's run walks. The fingerprint
-    beside its name is that of a run that took just the canonical steps.
-
-    \b
-    Examples:
-      hq process
-      hq process WF-ROUTINE-EXEC
-      hq process --json
-    """
-    from server.contract.documents import admit, load_document
-    from server.contract.process import Process, admitted, bundled_process
-    from server.contract.topology import fingerprint
-
-    source = f"{code}.yaml"
-    document = admitted(admit(Process, load_document(bundled_process(code), source=source), source=source))
-    steps = [step["code"] for block in document["blocks"] for step in block["steps"]]
-    if as_json:
-        click.echo(json.dumps({**document, "canonical": steps, "fingerprint": fingerprint(steps)}, indent=2))
-        return
-    click.echo(f"{document['code']}  {document['name']}  {fingerprint(steps)}")
-    for block in document["blocks"]:
-        click.echo(f"  {block['code']}  {block['name']:<26} {block['kind']}")
-        for step in block["steps"]:
-            click.echo(f"      {step['code']:<22} {step['name']}")
-    for variant in document["variants"]:
-        click.echo(f"  .{variant['code']}  {variant['name']} ({variant['trigger']})")
+    ctx.obj = home
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with the documented code: 2 bad use, 3 refused."""
+    """Run the command line and exit with the documented code."""
+    status = _unread(arguments)
+    # Nor need all that was loaded be searched through on the way out: that takes a server seconds.
+    gc.freeze()
+    sys.exit(status)
+
+
+def _unread(arguments: list[str] | None) -> int:
+    """The exit code, also where nobody reads the output any more."""
+    # click puts others in their place, and exits, when a reader went away.
+    streams = sys.stdout, sys.stderr
     try:
-        hq.main(arguments, prog_name="hq", standalone_mode=False)
+        status = _status(arguments)
+        for stream in filter(None, streams):
+            stream.flush()
+        return status
+    except SystemExit:
+        pass
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+    sys.stdout, sys.stderr = streams
+    for stream in filter(None, streams):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), stream.fileno())
+    return _NO_READER
+
+
+def _status(arguments: list[str] | None) -> int:
+    try:
+        status: Any = hq.main(arguments, prog_name="hq", standalone_mode=False)
+        return status if isinstance(status, int) else 0
     except Refusal as refusal:
         click.echo(f"hq: {refusal.sentence}\nhint: {refusal.hint}", err=True)
-        sys.exit(refusal.exit_code)
+        return refusal.exit_code
+    except click.exceptions.Exit as stopped:
+        return stopped.exit_code
     except click.exceptions.NoArgsIsHelpError as help_:
         click.echo(help_.format_message(), err=True)
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
         sentence, hint = _said_of(error)
         click.echo(f"hq: {sentence}\nhint: {hint}", err=True)
-        sys.exit(2)
+        return 2
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        click.echo("", err=True)
+        return 130
 
 
 def _said_of(error: click.ClickException) -> tuple[str, str]:
     """One sentence and one hint; the nearest command or option where there is one."""
     context = error.ctx if isinstance(error, click.UsageError) else None
-    where = context.command_path if context is not None else "hq"
+    where = context.command_path.rstrip() if context is not None else "hq"
     if isinstance(error, click.exceptions.NoSuchCommand):
-        kind, word, near = "command", error.command_name, error.possibilities
+        group = context.command if context is not None else hq
+        known = group.list_commands(error.ctx or click.Context(group)) if isinstance(group, click.Group) else []
+        kind, word = "command", error.command_name
+        near: Sequence[str] | None = difflib.get_close_matches(word.lower(), known, n=1)
     elif isinstance(error, click.NoSuchOption):
         kind, word, near = "option", error.option_name, error.possibilities
+        if word.partition("=")[0] == "--home":
+            return f"There is no {kind} '--home'.", "put it before the command: hq --home …"
     else:
         sentence = " ".join(error.format_message().split())
         return sentence if sentence.endswith((".", "?")) else f"{sentence}.", f"{where} --help"

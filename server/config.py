@@ -9,15 +9,18 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from server.contract.refusals import Refused
+from server.contract.refusals import BadUse, Refused
 
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _LOCK_BYTES: Final = 4096
+_PATIENCE_S: Final = (0.001, 0.004, 0.02, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,14 @@ def public_url() -> str | None:
     return text.rstrip("/") if text else None
 
 
+def log_level() -> str:
+    """`HQ_LOG`: from which level on HQ logs. Raises `BadUse` for a word that is none."""
+    level = os.environ.get("HQ_LOG", "info").lower()
+    if level not in LOG_LEVELS:
+        raise BadUse("bad_log_level", f"HQ_LOG says {level[:40]!r}.", hint=f"say {', '.join(LOG_LEVELS)}")
+    return level
+
+
 @contextmanager
 def owned(home: HqHome, command: str) -> Iterator[Lock]:
     """Own a home until the block ends. Raises `Refused`, naming the holder, while somebody else does."""
@@ -76,20 +87,33 @@ def owned(home: HqHome, command: str) -> Iterator[Lock]:
         says = f"The home {home.root} cannot be used ({error.strerror})."
         raise Refused("home_unusable", says, hint="give another folder with --home") from error
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(fd):
             holder = read_holder(home)
             who = f"`{holder['command']}` (process {holder['pid']})" if holder else "another process"
             hint = "stop it first, or give this one another home with --home"
-            raise Refused("home_held", f"The home {home.root} is held by {who}.", hint=hint) from None
+            raise Refused("home_held", f"The home {home.root} is held by {who}.", hint=hint)
         lock = Lock(fd, command)
         lock.say()
-        yield lock
+        try:
+            yield lock
+        finally:
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
     finally:
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, 0)
         os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    """Whether the lock could be taken; who only looks whether it is held has it for an instant too."""
+    for patience in (*_PATIENCE_S, None):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if patience is not None:
+                time.sleep(patience)
+            continue
+        return True
+    return False
 
 
 @dataclass(slots=True)
@@ -129,3 +153,42 @@ def is_owned(home: HqHome) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a running HQ of a home answers, and the token by which its owner comes in."""
+
+    url: str
+    token: str
+
+
+def address_of(home: HqHome) -> Address | None:
+    """Where the HQ that owns a home answers; None where nobody owns it, or who does answers nobody."""
+    holder = read_holder(home)
+    if holder is None or not isinstance(holder.get("url"), str) or not is_owned(home):
+        return None
+    try:
+        token = home.door_token.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return Address(str(holder["url"]), token)
+
+
+@contextmanager
+def door_open(home: HqHome, token: str) -> Iterator[None]:
+    """Have the door's token lie in a home (0600) until the block ends. Raises `Refused` where the disk does."""
+    draft = home.door_token.with_name(f".{home.door_token.name}.{os.getpid()}.part")
+    try:
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(token + "\n")
+        draft.replace(home.door_token)
+    except OSError as error:
+        says = f"The home {home.root} cannot be used ({error.strerror})."
+        raise Refused("home_unusable", says, hint="give another folder with --home") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            home.door_token.unlink()

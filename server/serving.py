@@ -1,39 +1,90 @@
-"""Serves an HQ over HTTP until it is told to stop; its address is bound first, and said in the lock."""
+"""Serves an HQ over HTTP until it is told to stop; it says in the lock where, once it answers there."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import uvicorn
 
 from server.actions.desk import Desk
 from server.app import offered
-from server.config import Lock, public_url
+from server.config import HqHome, Lock, door_open, public_url
 from server.contract.refusals import Refused
+from server.log import log_committed
+from server.sweeping import swept
+from server.web.connections import BoundedHttp
+from server.web.door import Door
 from server.web.gate import Hosts
 from server.web.routes import web_app
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 7717
 _BACKLOG: Final = 512
-_GRACE_S: Final = 10
+# Streams that only listen never end by themselves; what does something is done in milliseconds.
+_GRACE_S: Final = 3
 
 
-async def serve(desk: Desk, lock: Lock, *, port: int, version: str, told: Callable[[str], None]) -> None:
-    """Answer at a port of loopback (0: any free one) until a signal; `told` hears where. Raises `Refused`."""
-    bound = bind(port)
-    number = bound.getsockname()[1]
-    url = f"http://{HOST}:{number}"
-    app = web_app(desk, offered(desk, version=version), Hosts.of(number, public_url()))
-    config = uvicorn.Config(
-        app, lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False,
-        timeout_graceful_shutdown=_GRACE_S, backlog=_BACKLOG, loop="none", ws="none",
-    )  # fmt: skip
-    lock.say(url=url)
-    told(url)
-    await uvicorn.Server(config).serve(sockets=[bound])
+async def serve(
+    desk: Desk, lock: Lock, home: HqHome, *, port: int, version: str, who: str, told: Callable[[str], None],
+    stop: asyncio.Event,
+) -> None:  # fmt: skip
+    """Answer at a port of loopback (0: any free one) until `stop`; `told` hears where, once it does.
+
+    `who` is the user whose programs come in by the home's door. Raises `Refused`.
+    """
+    with contextlib.closing(bind(port)) as bound:
+        number = bound.getsockname()[1]
+        url, door = f"http://{HOST}:{number}", Door(who)
+        server = offered(desk, version=version, links=public_url() or url)
+        app = web_app(desk, server, Hosts.of(number, public_url()), door=door)
+        config = uvicorn.Config(
+            app, lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False,
+            timeout_graceful_shutdown=_GRACE_S, backlog=_BACKLOG, loop="none", ws="none", http=BoundedHttp,
+        )  # fmt: skip
+
+        def answers() -> None:
+            lock.say(url=url)
+            told(url)
+
+        serving = _Server(config, answers)
+        stopping = asyncio.ensure_future(_told_to_stop(serving, stop))
+        unheard = desk.listen(log_committed)
+        try:
+            with door_open(home, door.text):
+                async with swept(desk):
+                    await serving.serve(sockets=[bound])
+        finally:
+            stopping.cancel()
+            unheard()
+            lock.say()
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it answers, and leaves signals to who started it."""
+
+    def __init__(self, config: uvicorn.Config, answers: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._answers = answers
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._answers()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None: they are taken where the process began."""
+        yield
+
+
+async def _told_to_stop(server: Any, stop: asyncio.Event) -> None:
+    await stop.wait()
+    server.should_exit = True
 
 
 def bind(port: int) -> socket.socket:

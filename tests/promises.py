@@ -4,7 +4,9 @@ from __future__ import annotations
 
 # RUN: how a run goes and what is said of it · RES: resumed runs · EFF: effects · ENV: the safety envelope
 # CAP: caps · STO: what is kept · DMN: the daemon · WAT: who is told · UPG: upgrades · SVC: as a service
-# LED: the ledger of HQ · CLI: the command line · DOC: routines, skills, schedules · SKL: the bundled skills
+# LED: the ledger of HQ · HQ: its routines and runs · CLI: the command line · DOC: routines, skills, schedules
+# SKL: the bundled skills
+# PCF: the process classification, and skills at HQ · MCP, WEB: HQ's doors · DEC: decisions
 PROMISES: dict[str, str] = {
     "RUN-1": "A skill that exits with anything but 0 fails the run; it is never reported completed.",
     "RUN-2": "Two runs at once never mix names, inputs, scripts, outputs or logs.",
@@ -85,4 +87,17 @@ PROMISES: dict[str, str] = {
     "SKL-10": "Each ready template is admitted as it is, fires, and runs with the `script` engine alone.",
     "LED-1": "A session that runs a process itself is held to it: blocks in order, rigid ones whole, drift named.",
     "LED-2": "A call of the ledger that comes again with its key is done once and answered alike.",
+    "MCP-1": "A token's scope decides which tools it sees and may call; a session never sees one that decides.",
+    "MCP-2": "Whoever watches a run is told when it changes, in both revisions of MCP.",
+    "WEB-1": "Only HQ's own names and pages reach it, on loopback too.",
+    "DEC-1": "Only a signed-in human decides, once, on exactly what was asked.",
+    "HQ-1": "A routine created from Claude says whether it will fire, when next, and who is told when it fails.",
+    "HQ-2": "Running a routine twice with one key starts one run.",
+    "PCF-1": "Every code of the seed's classification is in the catalogue, and your own files extend it.",
+    "PCF-2": "A skill published twice to the byte is one version; what it newly may do is said.",
+    "AUD-1": "A log of HQ that was changed, cut or rewritten is found out; with a checkpoint always.",
+    "AUD-2": "A backup made while HQ writes is whole, and restores.",
+    "AUD-3": "What HQ acknowledged survives its kill at any moment.",
+    "TOK-1": "A token is shown once, kept as a digest, good for its scope alone, worthless once revoked.",
+    "HQ-3": "One process owns a HQ home; whoever else comes goes through it or is refused by name.",
 }

@@ -7,13 +7,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from server.actions.sweep import AT_ONCE, anything_over, sweep
 from server.clock import Clock
 from server.contract.process import Process
 from server.contract.refusals import Refused
+from server.domain.classification import Classification
 from server.storage.access_store import Caller
-from server.storage.database import Database
+from server.storage.committed import Listener
+from server.storage.database import Connection, Database
 
 T = TypeVar("T")
+_OVER: Final = frozenset({"run_over", "decision_expired"})
 # Where the web door leaves who asks, in the scope of a request.
 CALLER: Final = "hq.caller"
 # Whoever is on whose behalf the present call is made; set by the door, for each call.
@@ -30,16 +34,44 @@ def caller() -> Caller:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """An HQ at work. `processes` are those it knows, by code."""
+    """An HQ at work. `processes` are those it knows, by code; `classification` has them in their places."""
 
     database: Database
     clock: Clock
     processes: Mapping[str, Process]
+    classification: Classification
 
     async def do(self, action: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Have `action(connection, who asks, …, now=…)` done in a transaction of its own. Raises a `Refusal`."""
-        return await self.database.transact(action, caller(), *args, **kwargs, now=self.clock())
+        try:
+            return await self.database.transact(action, caller(), *args, **kwargs, now=self.clock())
+        except Refused as refusal:
+            # Who comes too late is told so; that it is over is written down with it, and not at the next sweep.
+            if refusal.code in _OVER:
+                await self.sweep()
+            raise
 
     async def read(self, query: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """What `query(connection, …)` answers, all of it of one moment. Raises a `Refusal`."""
         return await self.database.read(query, *args, **kwargs)
+
+    async def read_swept(self, query: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """What `query` answers of how runs and decisions stand: what is over by now is ended first."""
+
+        def both(connection: Connection) -> tuple[bool, T]:
+            return anything_over(connection, now=self.clock()), query(connection, *args, **kwargs)
+
+        over, answer = await self.database.read(both)
+        if not over:
+            return answer
+        await self.sweep()
+        return await self.read(query, *args, **kwargs)
+
+    async def sweep(self) -> None:
+        """End everything whose time is over. Raises a `Refusal`."""
+        while await self.database.transact(sweep, now=self.clock()) >= AT_ONCE:
+            pass
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have `listener` told what each commit wrote into the log; answers how to end it."""
+        return self.database.listen(listener)

@@ -84,9 +84,14 @@ def resolve_gap(
         raise BadUse("bad_resolution", f"{resolution[:40]!r} is no resolution.", hint="say propose or decline")
     if row.state not in STILL_OPEN:
         raise Refused("gap_over", f"The gap {row.id} is {row.state}.", hint="list_gaps shows the open ones")
+    if row.state == "approved":
+        says = f"What was proposed for {row.id} was approved by a human."
+        raise Refused("gap_approved", says, hint="have a run use it: the first that passes closes the gap")
     said = _REDACTOR.text(reason)[:LONGEST_DESCRIPTION]
     if resolution == "decline":
         finding_store.set_gap(connection, row.id, state="declined", resolution=said)
+        if row.state == "proposed":  # nobody need answer any more
+            finding_store.answer(connection, row.decision_id, "withdrawn", by=caller.id, why=said, now=at)
         state, decision = "declined", None
     else:
         if row.state == "proposed":

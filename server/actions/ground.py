@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from server.contract.process import Block, Process, Variant
 from server.contract.refusals import BadUse
-from server.contract.topology import CanonicalBlock, canonical_blocks, canonical_sequence, skill_code
+from server.contract.topology import (
+    CanonicalBlock,
+    canonical_blocks,
+    canonical_sequence,
+    fingerprint,
+    skill_code,
+)
+from server.domain.classification import Classification, process_of
 
 # Of every routine's run, whatever its place in the classification.
 ROUTINE_PROCESS: Final = "WF-ROUTINE-EXEC"
@@ -49,9 +56,29 @@ def ground_of(processes: Mapping[str, Process], document: Mapping[str, Any], tri
     )  # fmt: skip
 
 
+def variants_of(known: Classification, text: str) -> dict[str, Any]:
+    """A process's canonical steps and its variants: what each is for, its policy, its steps and their fingerprint.
+
+    They are those of a run of a plain prompt; where a routine has a pipeline, its skills' codes stand in the
+    elastic block. Raises `NotFound`, `BadUse`.
+    """
+    process = process_of(known, text)
+    said = [
+        {**each.model_dump(mode="json", exclude_none=True, exclude={"steps"}), **_sequence(process, each)}
+        for each in process.variants
+    ]
+    own = {"process": process.code, "name": process.name, "subdomain": process.process}
+    return {**own, **_sequence(process, None), "variants": said}
+
+
 def blocks_of(process: Process, variant: Variant | None) -> list[CanonicalBlock]:
     """The blocks of a process as a variant of it takes them."""
     return [CanonicalBlock(block.code, block.kind, _steps(block, variant)) for block in process.blocks]
+
+
+def _sequence(process: Process, variant: Variant | None) -> dict[str, Any]:
+    codes = canonical_sequence(canonical_blocks(blocks_of(process, variant), ()))
+    return {"canonical": list(codes), "fingerprint": fingerprint(codes)}
 
 
 def _steps(block: Block, variant: Variant | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ _SHAPES = re.compile(
     r"|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}"
     r"|xox[abeoprs]-[A-Za-z0-9-]{8,}"
     r"|AKIA[0-9A-Z]{16}"
+    r"|hq_[a-z]{3,10}_[0-9A-HJKMNP-TV-Z]{40,60}[0-9a-f]{0,8}"
     r"|(?<=hooks\.slack\.com/services/)[A-Za-z0-9/_-]{8,}"
     r"|(?<=://)[^/\s:@]{1,256}:[^/\s@]{1,256}(?=@)"
     r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{1,8192}-----END [A-Z ]{0,30}PRIVATE KEY-----"

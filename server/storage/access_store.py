@@ -23,20 +23,30 @@ _TOKEN: Final = select(TOKENS).where(TOKENS.c.digest == bindparam("digest"))
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the token's id, the name it was given, its scope, and what alone it is good for."""
+    """Who asks: the token's id, the name it was given, its scope, what alone it is good for, and by which door.
+
+    `door` says `cli` or `page` only where a person is known to have come in; one that says nothing knows of none.
+    """
 
     id: str
     name: str
     scope: str
     bound_to: str | None = None
+    door: str = ""
 
 
 def caller_of(connection: Connection, digest: str, *, now: str) -> Caller | None:
     """Who has the token of this digest; None where it is none, or revoked, or too old."""
+    found = token_of(connection, digest, now=now)
+    return None if found is None else found[0]
+
+
+def token_of(connection: Connection, digest: str, *, now: str) -> tuple[Caller, str | None] | None:
+    """Who has the live token of this digest, and until which instant it is good, if not for ever; else None."""
     row = connection.execute(_TOKEN, {"digest": digest}).one_or_none()
     if row is None or (row.revoked_at or "9") <= now or (row.expires_at or "9") <= now:
         return None
-    return Caller(row.id, row.name, row.scope, row.bound_to)
+    return Caller(row.id, row.name, row.scope, row.bound_to, door="http"), row.expires_at
 
 
 def once(

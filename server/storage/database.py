@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from server.contract.refusals import Refusal, StoreFailed, StoreUnreadable
+from server.storage.committed import Happened, Listener, begin_notes, notes_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Database:
         self._path = path
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._closed = False
+        self._listeners: dict[object, tuple[asyncio.AbstractEventLoop, Listener]] = {}
         self._writing = _engine(path, "rw", StaticPool)
         # Made by the writer's own thread, which alone uses it.
         self._reading = _engine(path, "ro", QueuePool, pool_size=READERS, max_overflow=0)
@@ -92,6 +94,20 @@ class Database:
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have `listener` told, on the running loop, what each commit wrote into the log; answers how to end it.
+
+        It hears of a commit before those hear who asked for it.
+        """
+        key = object()
+        # A new mapping each time: the writer's thread may be going through the old one.
+        self._listeners = {**self._listeners, key: (asyncio.get_running_loop(), listener)}
+
+        def end() -> None:
+            self._listeners = {each: said for each, said in self._listeners.items() if each is not key}
+
+        return end
+
     def close(self) -> None:
         """Finish what was handed in, then close all connections."""
         if not self._closed:
@@ -126,9 +142,19 @@ class Database:
                         break
                 todo = [asked for asked in group if asked is not None]
                 if todo:
-                    _answer(todo, _outcomes(connection, todo))
+                    outcomes = _outcomes(connection, todo)
+                    self._tell(notes_of(connection))
+                    _answer(todo, outcomes)
                 if len(todo) < len(group):
                     break
+        self._refuse_the_rest()
+
+    def _tell(self, happened: list[Happened]) -> None:
+        for loop, listener in self._listeners.values() if happened else ():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(listener, tuple(happened))
+
+    def _refuse_the_rest(self) -> None:
         while True:  # handed in while it was being closed
             try:
                 left = self._asked.get_nowait()
@@ -141,6 +167,7 @@ class Database:
 def _outcomes(connection: Connection, group: list[_Asked]) -> list[tuple[Any, BaseException | None]]:
     """Result or problem of each action, all of them committed together or, if that fails, none."""
     try:
+        begin_notes(connection)
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         outcomes = [_one(connection, asked.run) for asked in group]
         connection.exec_driver_sql("COMMIT")
@@ -158,17 +185,20 @@ def _outcomes(connection: Connection, group: list[_Asked]) -> list[tuple[Any, Ba
 def _one(connection: Connection, run: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
     """One action inside the group: its failure undoes itself and not its neighbours."""
     connection.exec_driver_sql("SAVEPOINT one")
+    noted = len(notes_of(connection))
     try:
         result = run(connection)
     except _OWN_FAILURES as error:
         connection.exec_driver_sql("ROLLBACK TO one")
         connection.exec_driver_sql("RELEASE one")
+        del notes_of(connection)[noted:]
         return None, error
     connection.exec_driver_sql("RELEASE one")
     return result, None
 
 
 def _roll_back(connection: Connection) -> None:
+    begin_notes(connection)
     raw = connection.connection.dbapi_connection
     if raw is not None and raw.in_transaction:
         connection.exec_driver_sql("ROLLBACK")
@@ -204,7 +234,11 @@ def _engine(path: Path, mode: str, pool: type[sa.Pool], **options: Any) -> sa.En
         opened.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         return opened
 
-    return sa.create_engine("sqlite://", creator=connect, poolclass=pool, isolation_level="AUTOCOMMIT", **options)
+    # What was to be written is nobody's business in a log.
+    return sa.create_engine(
+        "sqlite://", creator=connect, poolclass=pool, isolation_level="AUTOCOMMIT", hide_parameters=True,
+        **options,
+    )  # fmt: skip
 
 
 def _words(error: BaseException) -> str:

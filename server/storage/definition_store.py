@@ -120,11 +120,16 @@ def keep_skill(connection: Connection, skill: Mapping[str, Any], *, by: str, now
     """Keep a version of a skill; what was published before, to the byte, is that version."""
     before = connection.execute(select(SKILLS).where(SKILLS.c.digest == skill["digest"])).one_or_none()
     if before is None:
-        newest = select(func.max(SKILLS.c.version)).where(SKILLS.c.name == skill["name"])
-        version = (connection.execute(newest).scalar() or 0) + 1
+        version = newest_version(connection, skill["name"]) + 1
         row = {**skill, "version": version, "published_by": by, "published_at": now}
         connection.execute(insert(SKILLS), row)
     return connection.execute(select(SKILLS).where(SKILLS.c.digest == skill["digest"])).one()
+
+
+def newest_version(connection: Connection, name: str) -> int:
+    """The number of a skill's newest version; 0 where none was published."""
+    newest = select(func.max(SKILLS.c.version)).where(SKILLS.c.name == name)
+    return int(connection.execute(newest).scalar() or 0)
 
 
 def find_skill(connection: Connection, name: str, *, version: int | None = None) -> Row[Any]:
@@ -132,16 +137,18 @@ def find_skill(connection: Connection, name: str, *, version: int | None = None)
     query = select(SKILLS).where(SKILLS.c.name == name).order_by(SKILLS.c.version.desc()).limit(1)
     row = connection.execute(query if version is None else query.where(SKILLS.c.version == version)).one_or_none()
     if row is None:
-        says = f"No skill {name[:60]} was published" + (f" in version {version}." if version else ".")
+        which = f" in version {version}" if version is not None else ""
+        says = f"No skill {name[:60]} was published{which}."
         raise NotFound("no_such_skill", says, hint="list_skills shows what there is")
     return row
 
 
 def list_skills(connection: Connection) -> list[Row[Any]]:
-    """The newest version of each published skill, by name."""
+    """The newest version of each published skill, by name; without the archives."""
     newest = select(SKILLS.c.name, func.max(SKILLS.c.version).label("newest")).group_by(SKILLS.c.name).subquery()
     both = (SKILLS.c.name == newest.c.name) & (SKILLS.c.version == newest.c.newest)
-    return list(connection.execute(select(SKILLS).join(newest, both).order_by(SKILLS.c.name)))
+    listed = [column for column in SKILLS.c if column.name != "archive"]
+    return list(connection.execute(select(*listed).join(newest, both).order_by(SKILLS.c.name)))
 
 
 def _note(

@@ -13,14 +13,16 @@ from typing import Any, Final
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from server.contract.digest import CHAIN_START, canonical_json, link
+from server.storage.committed import Happened, note
 from server.storage.database import Connection
 from server.storage.tables import EVENTS, RUNS, STEP_LOG
 
-_STEP: Final = (
+# What the hashes are over, column by column: of a step log in its run's chain, of an event in both.
+STEP_COLUMNS: Final = (
     "run_id", "entry", "block", "code", "kind", "state", "why", "agent", "attested", "started_at", "ended_at",
     "cost", "digest_in", "digest_out",
 )  # fmt: skip
-_EVENT: Final = ("run_id", "entry", "type", "actor", "at", "data")
+EVENT_COLUMNS: Final = ("run_id", "entry", "type", "actor", "at", "data")
 
 # Statements are made once: compiling one takes as long as running it.
 _LAST: Final = select(EVENTS.c.position, EVENTS.c.hash).order_by(EVENTS.c.position.desc()).limit(1)
@@ -50,19 +52,23 @@ def append_event(
     if run_id is not None:
         head, entries = connection.execute(_HEAD, {"run": run_id}).one()
         event["entry"] = entries + 1
-        event["run_hash"] = link(head, _body(_EVENT, event))
+        event["run_hash"] = link(head, _body(EVENT_COLUMNS, event))
         connection.execute(_NEW_HEAD, {"run": run_id, "head": event["run_hash"], "entries": entries + 1})
     event["hash"] = link(previous, sealed(event))
     connection.execute(_ADD_EVENT, {"position": position + 1, **event})
+    note(connection, Happened(type_, actor, now, run_id, data))
 
 
 def append_steps(connection: Connection, run_id: str, steps: Sequence[Mapping[str, Any]]) -> int:
-    """Add step logs, with the columns of `step_log`, to a run's chain, in order; the number of its last entry."""
+    """Add step logs, with the columns of `step_log`, to a run's chain, in order; the number of its last entry.
+
+    An event of the run must follow in the same transaction: it alone seals them into the chain over all events.
+    """
     head, entries = connection.execute(_HEAD, {"run": run_id}).one()
     rows = []
     for number, step in enumerate(steps, entries + 1):
         row = {**step, "run_id": run_id, "entry": number}
-        head = link(head, _body(_STEP, row))
+        head = link(head, _body(STEP_COLUMNS, row))
         rows.append({**row, "hash": head})
     if rows:
         connection.execute(_ADD_STEP, rows)
@@ -84,12 +90,12 @@ def checkpoint(connection: Connection) -> Checkpoint:
 def sealed(event: Mapping[str, Any] | Row[Any]) -> bytes:
     """What the hash of an event is over: all it says, and its run's hash with it."""
     said = event if isinstance(event, Mapping) else event._mapping
-    return canonical_json({"run_hash": said["run_hash"], **{name: said[name] for name in _EVENT}}).encode()
+    return canonical_json({"run_hash": said["run_hash"], **{name: said[name] for name in EVENT_COLUMNS}}).encode()
 
 
 def in_run(kind: str, row: Mapping[str, Any] | Row[Any]) -> bytes:
     """What the hash of an entry (`step` or `event`) of a run's chain is over."""
-    return _body(_STEP if kind == "step" else _EVENT, row if isinstance(row, Mapping) else row._mapping)
+    return _body(STEP_COLUMNS if kind == "step" else EVENT_COLUMNS, row if isinstance(row, Mapping) else row._mapping)
 
 
 def _body(names: Sequence[str], said: Mapping[Any, Any]) -> bytes:

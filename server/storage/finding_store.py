@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 
-from server.contract.digest import canonical_json, digest_of, new_id
+from server.contract.digest import canonical_json, new_id
 from server.contract.refusals import NotFound, Refused
+from server.domain.decision import digest_of_question
 from server.domain.gap import STILL_OPEN
 from server.storage.database import Connection
 from server.storage.tables import DECISIONS, GAP_EVIDENCE, GAPS
@@ -98,7 +99,7 @@ def ask(
     text = canonical_json(dict(evidence))
     connection.execute(insert(DECISIONS), {
         "id": decision_id, "kind": kind, "subject": subject, "question": question, "evidence": text,
-        "digest": digest_of([kind, subject, question, dict(evidence)]), "state": "open", "asked_by": by,
+        "digest": digest_of_question(kind, subject, question, evidence), "state": "open", "asked_by": by,
         "asked_at": now, "expires_at": expires_at,
     })  # fmt: skip
     return decision_id
@@ -125,6 +126,12 @@ def list_decisions(connection: Connection, *, state: str | None = "open", limit:
     return list(
         connection.execute((query if state is None else query.where(DECISIONS.c.state == state)).limit(limit))
     )
+
+
+def late_decisions(connection: Connection, now: str, *, limit: int) -> list[Row[Any]]:
+    """Open decisions whose time is over, at most `limit`, the oldest first."""
+    late = (DECISIONS.c.state == "open", DECISIONS.c.expires_at.is_not(None), DECISIONS.c.expires_at <= now)
+    return list(connection.execute(select(DECISIONS).where(*late).order_by(DECISIONS.c.position).limit(limit)))
 
 
 def count_open(connection: Connection) -> int:

@@ -154,7 +154,7 @@ def list_runs(
     return list(connection.execute(query.limit(limit)))
 
 
-def overdue(connection: Connection, now: str) -> list[Row[Any]]:
-    """The runs that have no end and whose deadline is over."""
+def overdue(connection: Connection, now: str, *, limit: int) -> list[Row[Any]]:
+    """The runs that have no end and whose deadline is over, at most `limit`, the oldest first."""
     late = (RUNS.c.deadline_at.is_not(None), RUNS.c.deadline_at <= now)
-    return list(connection.execute(select(RUNS).where(*late).order_by(RUNS.c.position)))
+    return list(connection.execute(select(RUNS).where(*late).order_by(RUNS.c.position).limit(limit)))

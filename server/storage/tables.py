@@ -212,7 +212,7 @@ GAPS: Final = Table(
 # One open gap for what is lacked: who lacks the same again adds to it.
 Index(
     "gaps_open", GAPS.c.gap_type, GAPS.c.requested_code, unique=True,
-    sqlite_where=GAPS.c.state.in_(("open", "researching", "proposed")),
+    sqlite_where=GAPS.c.state.in_(("open", "researching", "proposed", "approved")),
 )  # fmt: skip
 
 GAP_EVIDENCE: Final = Table(

@@ -61,13 +61,13 @@ def make_token(
     if _NAME.fullmatch(name) is None:
         raise BadUse("bad_token_name", f"{name[:60]!r} is no name.", hint="use letters, digits, dots and hyphens")
     if (scope in BOUND) != (bound_to is not None):
-        hint = "a fire token names its routine, a minion token its minion, and others name nothing"
+        hint = "name the routine of a fire token, the minion of a minion token, and nothing for others"
         raise BadUse("bad_binding", f"A {scope} token cannot be bound so.", hint=hint)
     live = [row for row in list_tokens(connection, live_at=now) if _client(row) == (name, scope, bound_to)]
     if len(live) >= MOST_LIVE:
         says = f"{name} has {MOST_LIVE} live {scope} tokens already."
         raise Refused("too_many_tokens", says, hint=f"revoke one first: hq token revoke {live[0].id}")
-    text = _fresh(scope)
+    text = fresh_token(scope)
     token_id = "tok_" + "".join(CROCKFORD[byte % 32] for byte in os.urandom(12))
     connection.execute(insert(TOKENS), {
         "id": token_id, "name": name, "scope": scope, "bound_to": bound_to, "prefix": text[: len(scope) + 8],
@@ -119,7 +119,8 @@ def _client(row: Row[Any]) -> tuple[str, str, str | None]:
     return row.name, row.scope, row.bound_to
 
 
-def _fresh(scope: str) -> str:
+def fresh_token(scope: str) -> str:
+    """The text of a new token, which nobody knows yet."""
     number = int.from_bytes(os.urandom(_BITS // 8))
     letters = "".join(CROCKFORD[(number >> (5 * place)) & 31] for place in range(_LETTERS))
     text = f"hq_{scope}_{letters}"

@@ -50,7 +50,7 @@ def offer_gaps(server: HqServer, desk: Desk) -> None:
         limit: Annotated[int, Field(ge=1, le=200)] = 20,
     ) -> dict[str, Any]:  # fmt: skip
         states = None if state == "any" else STILL_OPEN if state is None else (state,)
-        return await desk.read(_listed, states=states, gap_type=gap_type, limit=limit)
+        return await desk.read(listed_gaps, states=states, gap_type=gap_type, limit=limit)
 
     @server.offer(
         REVIEWER, ADDS, "Propose what closes a gap, for a human to decide, or decline it with the reason."
@@ -63,7 +63,8 @@ def offer_gaps(server: HqServer, desk: Desk) -> None:
         return await desk.do(escalate.resolve_gap, gap, resolution, reason)
 
 
-def _listed(connection: Connection, *, states: Any, gap_type: str | None, limit: int) -> dict[str, Any]:
+def listed_gaps(connection: Connection, *, states: Any, gap_type: str | None, limit: int) -> dict[str, Any]:
+    """Gaps in these states, most often met first, each with its newest evidence (a query)."""
     found = []
     for row in finding_store.list_gaps(connection, states=states, gap_type=gap_type, limit=limit):
         evidence = [

@@ -1,24 +1,43 @@
-"""The MCP server: one object for stdio and HTTP, both protocol eras, with the tools of the asker's scope."""
+"""The MCP server: one object for stdio and HTTP, both protocol eras, with what the asker's scope allows."""
 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, ParamSpec
 
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver.context import Context
-from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp.server.mcpserver.resources.templates import ResourceSecurityError
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
+    GetPromptResult,
+    InputRequiredResult,
+    TextContent,
+    ToolAnnotations,
+)
+from mcp_types import Prompt as ListedPrompt
+from mcp_types import Resource as ListedResource
+from mcp_types import ResourceTemplate as ListedTemplate
 from mcp_types import Tool as ListedTool
 from pydantic import BaseModel, ValidationError
 
 from server.actions.desk import CALLER, asking, caller
 from server.contract.plain_words import problems
-from server.contract.refusals import BadUse, Refusal
+from server.contract.refusals import BadUse, NotFound, Refusal
 from server.storage.access_store import Caller
 from server.tools.access import may_use, visible
+from server.tools.changes import Changes, serve_watches
+from server.tools.schemas import ANSWER, shortened
 
 P = ParamSpec("P")
 INSTRUCTIONS: Final = (
@@ -26,6 +45,16 @@ INSTRUCTIONS: Final = (
     "closing Claude. Create and look at routines and their runs here, say what a run lacked with record_gap, and, "
     "where you run a process yourself, log each step with the ledger tools as it happens. Decisions are a human's."
 )
+# What calls come by here are made by programs: nobody is known to sit there (`domain/decision.py`).
+DOOR: Final = "mcp"
+# The order in which tools are shown, group by group (DESIGN §7); one that is not here comes last.
+ORDER: Final = (
+    "list_minions", "create_routine", "list_routines", "get_routine", "update_routine", "delete_routine",
+    "run_routine", "explain_routine", "rotate_routine_token", "list_runs", "get_run", "cancel_run",
+    "ledger_start_run", "ledger_start_block", "ledger_log_step", "ledger_finish_block", "ledger_finish_run",
+    "record_gap", "list_gaps", "resolve_gap", "list_decisions", "decide",
+    "find_process", "list_variants", "publish_skill", "get_skill", "list_skills",
+)  # fmt: skip
 READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 ADDS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
 REPEATS: Final = ToolAnnotations(
@@ -41,18 +70,22 @@ class HqServer(MCPServer[Any]):
     """
 
     def __init__(self, *, version: str, owner: Caller | None = None) -> None:
+        self.changes = Changes()
         super().__init__(
             "hq", title="HQ", instructions=INSTRUCTIONS, version=version, log_level="WARNING",
-            middleware=[self._know_who_asks],
+            middleware=[self._know_who_asks], subscriptions=self.changes,
         )  # fmt: skip
         self._owner = owner
         self._scopes: dict[str, frozenset[str]] = {}
+        self._resource_scopes: dict[str, frozenset[str]] = {}
+        self._prompt_scopes: dict[str, frozenset[str]] = {}
+        serve_watches(self._lowlevel_server, self.changes, self.may_read)
 
     async def _know_who_asks(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         who = self._owner
         if ctx.request is not None:
             who = ctx.request.scope.get(CALLER)
-        before = asking.set(who)
+        before = asking.set(None if who is None else replace(who, door=DOOR))
         try:
             return await call_next(ctx)
         finally:
@@ -73,16 +106,107 @@ class HqServer(MCPServer[Any]):
                 except Refusal as refusal:
                     return refused(refusal)
 
-            self._scopes[function.__name__] = scopes
+            name = function.__name__
+            self._scopes[name] = scopes
             self.add_tool(answered, description=description, annotations=annotations)
+            tool = self._tool_manager.get_tool(name)
+            if tool is not None:
+                tool.parameters = shortened(tool.parameters)
             return function
 
         return register
 
+    def offer_resource(
+        self, scopes: frozenset[str], uri: str, description: str
+    ) -> Callable[[Callable[P, Awaitable[dict[str, Any]]]], Callable[P, Awaitable[dict[str, Any]]]]:
+        """Register what lies at a URI, or at all that a template with `{…}` covers, as JSON for these scopes."""
+
+        def register(
+            function: Callable[P, Awaitable[dict[str, Any]]],
+        ) -> Callable[P, Awaitable[dict[str, Any]]]:
+            @functools.wraps(function)
+            async def answered(*args: P.args, **kwargs: P.kwargs) -> Any:
+                if not may_use(caller(), scopes):
+                    raise ResourceNotFoundError("There is nothing here. Hint: resources/list shows what there is.")
+                try:
+                    return json.dumps(await function(*args, **kwargs), ensure_ascii=False)
+                except Refusal as refusal:
+                    code = INVALID_PARAMS if isinstance(refusal, NotFound) else INTERNAL_ERROR
+                    said = f"{refusal.sentence} Hint: {refusal.hint}"
+                    raise MCPError(code, said, {"uri": uri, **refusal.as_data()}) from refusal
+
+            self._resource_scopes[uri] = scopes
+            self.resource(uri, description=description, mime_type="application/json")(answered)
+            return function
+
+        return register
+
+    def offer_prompt(
+        self, scopes: frozenset[str], description: str
+    ) -> Callable[[Callable[P, Awaitable[str]]], Callable[P, Awaitable[str]]]:
+        """Register a prompt for these scopes; its arguments are texts."""
+
+        def register(function: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]:
+            self._prompt_scopes[function.__name__] = scopes
+            self.prompt(description=description)(function)
+            return function
+
+        return register
+
+    def offer_completion(
+        self,
+        complete: Callable[[ServerRequestContext[Any, Any], CompleteRequestParams], Awaitable[CompleteResult]],
+    ) -> None:
+        """Have `complete` answer what somebody begins to type."""
+        self._lowlevel_server.add_request_handler("completion/complete", CompleteRequestParams, complete)
+
+    def may_read(self, uri: str) -> bool:
+        """Whether something can lie at a URI that who asks may read."""
+        for template in self._resource_manager.list_templates():
+            try:
+                if template.matches(uri) is not None:
+                    return may_use(caller(), self._resource_scopes[template.uri_template])
+            except ResourceSecurityError:
+                return False
+        return uri in self._resource_scopes and may_use(caller(), self._resource_scopes[uri])
+
     async def list_tools(self) -> list[ListedTool]:
-        """The tools that are there for who asks."""
+        """The tools that are there for who asks, group by group."""
         there = visible(caller(), self._scopes)
-        return [tool for tool in await super().list_tools() if tool.name in there]
+        listed = [tool for tool in await super().list_tools() if tool.name in there]
+        for tool in listed:
+            tool.output_schema = ANSWER
+        return sorted(listed, key=_place)
+
+    async def list_resources(self) -> list[ListedResource]:
+        """The resources that are there for who asks."""
+        there = visible(caller(), self._resource_scopes)
+        return [each for each in await super().list_resources() if str(each.uri) in there]
+
+    async def list_resource_templates(self) -> list[ListedTemplate]:
+        """The templates of resources that are there for who asks."""
+        there = visible(caller(), self._resource_scopes)
+        return [each for each in await super().list_resource_templates() if each.uri_template in there]
+
+    async def list_prompts(self) -> list[ListedPrompt]:
+        """The prompts that are there for who asks."""
+        there = visible(caller(), self._prompt_scopes)
+        return [each for each in await super().list_prompts() if each.name in there]
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """A prompt that is there for who asks, filled in; another one, or one that lacks something, is refused."""
+        prompt = next((each for each in await self.list_prompts() if each.name == name), None)
+        if prompt is None:
+            says = f"There is no prompt {name[:60]!r} here. Hint: prompts/list shows those there are."
+            raise MCPError(INVALID_PARAMS, says)
+        needed = [each.name for each in prompt.arguments or () if each.required]
+        missing = next((each for each in needed if not (arguments or {}).get(each)), None)
+        if missing is not None:
+            raise MCPError(INVALID_PARAMS, f"The prompt {name} needs `{missing}`. Hint: give it as an argument.")
+        known = {each.name for each in prompt.arguments or ()}
+        return await super().get_prompt(name, {k: v for k, v in (arguments or {}).items() if k in known}, context)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
@@ -99,6 +223,10 @@ class HqServer(MCPServer[Any]):
                 if tool is not None:
                     return _misused(name, tool.fn_metadata.arg_model, arguments, error.__cause__)
             raise
+
+
+def _place(tool: ListedTool) -> tuple[int, str]:
+    return (ORDER.index(tool.name), "") if tool.name in ORDER else (len(ORDER), tool.name)
 
 
 def refused(refusal: Refusal) -> CallToolResult:

@@ -1,36 +1,43 @@
 """Who may come in over HTTP: the right Host and Origin, a body that is not too large, a live token; pure ASGI.
 
 Each check is a layer of its own around the application, the outermost first: host and origin, body, token. All
-apply to loopback too: a page in a browser on this machine reaches it as well (threat model T9).
+apply to loopback too: a page in a browser on this machine reaches it as well (threat model T9). How long and how
+large a request may be before it is one at all is `connections.py`'s.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
+
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from starlette.requests import ClientDisconnect
 
 from server.actions.desk import CALLER
 from server.contract.refusals import Refusal
-from server.storage.access_store import Caller
-from server.storage.token_store import digest_of_token
+from server.storage.token_store import BOUND, digest_of_token
+from server.web.known_tokens import MOST_KNOWN, Known, KnownTokens
+from server.web.rates import Rates
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Look = Callable[[str], Awaitable[Caller | None]]
 
 LARGEST_BODY: Final = 4 * 1024 * 1024
 # Open to everybody who may reach the port: they say nothing of anybody.
 OPEN: Final = frozenset({"/healthz", "/readyz"})
-# What one client may ask in a minute, and at once.
-RATE_A_MINUTE: Final = 6_000
-BURST: Final = 600
+# Where the layer of tokens leaves whose token it was, for the log.
+SEEN: Final = "hq.seen"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_USUAL: Final = {"http": "80", "https": "443"}
+# A longer number is no length of anything that is ever sent.
+_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +49,18 @@ class Hosts:
 
     @classmethod
     def of(cls, port: int, public: str | None) -> Hosts:
-        """Loopback at this port, and the public address if there is one."""
-        names = {f"{name}:{port}" for name in _LOOPBACK}
-        origins = {f"http://{name}" for name in names}
-        if public is not None:
-            scheme, _, rest = public.partition("://")
-            host = rest.partition("/")[0].lower()
-            names |= {host}
-            origins |= {f"{scheme}://{host}"}
+        """Loopback at this port, and the public address if there is one; a usual port may be said or not."""
+        said = [f"http://{name}:{port}" for name in _LOOPBACK] + ([public] if public is not None else [])
+        names: set[str] = set()
+        origins: set[str] = set()
+        for url in said:
+            scheme, _, rest = url.lower().partition("://")
+            host = rest.partition("/")[0]
+            usual = f":{_USUAL.get(scheme, '')}"
+            short = host.removesuffix(usual)
+            has_port = ":" in short.rpartition("]")[2]
+            names |= {host, short} if has_port else {short, short + usual}
+            origins |= {f"{scheme}://{short}"}
         return cls(frozenset(names), frozenset(origins))
 
 
@@ -75,14 +86,13 @@ def bodies_up_to(app: App, most: int = LARGEST_BODY) -> App:
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await app(scope, receive, send)
-        said = _all(scope, b"content-length")
-        if any(not each.isdigit() or int(each) > most for each in said):
+        if any(_length(each) > most for each in _all(scope, b"content-length")):
             return await _too_large(send, most)
         told, over, begun = 0, False, False
 
         async def counted() -> dict[str, Any]:
             nonlocal told, over
-            message = await receive()
+            message = await receive() if not over else {}
             told += len(message.get("body", b""))
             if told > most:
                 over = True
@@ -91,64 +101,76 @@ def bodies_up_to(app: App, most: int = LARGEST_BODY) -> App:
 
         async def noted(message: dict[str, Any]) -> None:
             nonlocal begun
-            begun = begun or message["type"] == "http.response.start"
             if not over:
+                begun = begun or message["type"] == "http.response.start"
                 await send(message)
 
-        await app(scope, counted, noted)
+        try:
+            await app(scope, counted, noted)
+        except ClientDisconnect:
+            # Nobody is there to be answered, unless it was we who broke off.
+            if not over:
+                return None
         return await _too_large(send, most) if over and not begun else None
 
     return guarded
 
 
-@dataclass(slots=True)
-class Rates:
-    """How much each caller may ask: so many a minute, so many at once (a bucket that fills up again)."""
-
-    a_minute: int = RATE_A_MINUTE
-    burst: int = BURST
-    clock: Callable[[], float] = time.monotonic
-    _buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    def wait_s(self, who: str) -> float:
-        """Take one; 0 when there was one, else the seconds until there is."""
-        now = self.clock()
-        left, at = self._buckets.get(who, (float(self.burst), now))
-        left = min(float(self.burst), left + (now - at) * self.a_minute / 60)
-        if len(self._buckets) > 10_000:  # forget those that are full: they are as good as new
-            self._buckets = {
-                k: v for k, v in self._buckets.items() if now - v[1] < self.burst * 60 / self.a_minute
-            }
-        self._buckets[who] = (left - 1, now) if left >= 1 else (left, now)
-        return 0.0 if left >= 1 else (1 - left) * 60 / self.a_minute
-
-
-def tokens_only(app: App, look: Look, rates: Rates) -> App:
+def tokens_only(app: App, tokens: KnownTokens, rates: Rates) -> App:
     """Let in who has a live token, as who it is; everybody may see whether the server is well."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN:
+        if scope["type"] != "http":
             return await app(scope, receive, send)
-        said = _all(scope, b"authorization")
-        kind, _, text = said[0].partition(" ") if len(said) == 1 else ("", "", "")
-        digest = digest_of_token(text.strip()) if kind.lower() == "bearer" else None
-        try:
-            who = await look(digest) if digest is not None else None
-        except Refusal as refusal:
-            return await answer(send, refusal.http_status, refusal.code, refusal.sentence, refusal.hint)
-        # Guesses are counted by where they come from.
+        # Who is not known yet is counted by where they come from, before the store is asked for them.
         address = (scope.get("client") or ("", 0))[0]
-        wait = rates.wait_s(who.id if who is not None else f"?{hashlib.sha256(address.encode()).hexdigest()[:16]}")
+        stranger = f"?{hashlib.sha256(address.encode()).hexdigest()[:16]}"
+        opened = scope["path"] in OPEN
+        digest = None if opened else _digest(scope)
+        known = tokens.at_hand(digest) if digest is not None else None
+        wait = rates.wait_s(known.caller.id if known is not None else f"{stranger} {opened}")
         if wait:
             more = [(b"retry-after", str(int(wait) + 1).encode())]
             return await answer(send, 429, "too_many_calls", "That is too many calls.", "wait a moment", more)
-        if who is None:
+        if opened:
+            return await app(scope, receive, send)
+        try:
+            if known is None and digest is not None:
+                known = await tokens.look_up(digest)
+        except Refusal as refusal:
+            return await answer(send, refusal.http_status, refusal.code, refusal.sentence, refusal.hint)
+        if known is None:
             more = [(b"www-authenticate", b"Bearer")]
             hint = "send `Authorization: Bearer TOKEN`; hq token create makes one"
             return await answer(send, 401, "no_token", "A live token is needed.", hint, more)
-        return await app({**scope, CALLER: who}, receive, send)
+        return await _let_in(app, scope, tokens.cut_off(receive, known), send, known)
 
     return guarded
+
+
+async def _let_in(app: App, scope: Scope, receive: Receive, send: Send, known: Known) -> None:
+    scope.get(SEEN, {})["token"] = known.caller.id
+    if known.caller.scope in BOUND:
+        # What such a token is good for has a door of its own, and nothing that is here.
+        says = f"A {known.caller.scope} token is not good for this."
+        return await answer(send, 403, "wrong_scope", says, "use a token of another scope")
+    open_still = False
+
+    async def noted(message: dict[str, Any]) -> None:
+        nonlocal open_still
+        open_still = message["type"] == "http.response.start" or message.get("more_body", False)
+        await send(message)
+
+    # By the user the MCP server knows whose its sessions are: nobody goes on in another token's.
+    await app({**scope, CALLER: known.caller, "user": _user(known.caller.id)}, receive, noted)
+    if open_still:  # a stream that was cut off ends in good order
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    return None
+
+
+@functools.lru_cache(MOST_KNOWN)
+def _user(token_id: str) -> AuthenticatedUser:
+    return AuthenticatedUser(AccessToken(token="", client_id=token_id, scopes=[]))
 
 
 async def answer(
@@ -162,7 +184,20 @@ async def answer(
 
 
 async def _too_large(send: Send, most: int) -> None:
-    await answer(send, 413, "body_too_large", f"A body may have {most:,} bytes.", "send less at a time")
+    # What of it is still under way is not waited for.
+    says, more = f"A body may have {most:,} bytes.", [(b"connection", b"close")]
+    await answer(send, 413, "body_too_large", says, "send less at a time", more)
+
+
+def _digest(scope: Scope) -> str | None:
+    """The digest of the one token that a request sends; None where it sends none, or several."""
+    said = _all(scope, b"authorization")
+    kind, _, text = said[0].partition(" ") if len(said) == 1 else ("", "", "")
+    return digest_of_token(text.strip()) if kind.lower() == "bearer" else None
+
+
+def _length(text: str) -> float:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else float("inf")
 
 
 def _all(scope: Scope, name: bytes) -> list[str]:

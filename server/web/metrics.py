@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import func, select
 
 from server.storage.database import Connection
 from server.storage.tables import DECISIONS, EVENTS, GAPS, RUNS, STEP_LOG
-from server.web.gate import App, Receive, Scope, Send
+from server.web.gate import OPEN, SEEN, App, Receive, Scope, Send
+from server.web.rates import Rates
+
+log = logging.getLogger(__name__)
+# Asked again and again by machines; of interest only when it goes wrong.
+_ROUTINE: Final = OPEN | {"/metrics"}
+_REFUSED: Final = 400
+_FAILED: Final = 500
 
 
 @dataclass(slots=True)
 class Metrics:
-    """Counts requests by path and status, and the seconds they took."""
+    """Counts requests by path and status, and the seconds they took, and logs each of them.
+
+    `paths` are those that are there: any other has no name of its own, for anybody could make up any number.
+    """
+
+    paths: frozenset[str]
+    # Of those whom nobody knows only so many a minute are logged: they are counted all the same.
+    turned_away: Rates = field(default_factory=lambda: Rates(a_minute=60, burst=60))
 
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
@@ -27,7 +42,8 @@ class Metrics:
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 return await app(scope, receive, send)
-            begun, status = time.perf_counter(), 500
+            seen: dict[str, str] = {}
+            begun, status = time.perf_counter(), _FAILED
 
             async def noted(message: dict[str, Any]) -> None:
                 nonlocal status
@@ -36,12 +52,15 @@ class Metrics:
                 await send(message)
 
             try:
-                return await app(scope, receive, noted)
+                return await app({**scope, SEEN: seen}, receive, noted)
             finally:
-                # A path that is not there has no name of its own: anybody could make as many as they like.
-                path = scope["path"] if status not in (404, 405) else "other"
-                self.requests[(path, status)] += 1
-                self.seconds[path] += time.perf_counter() - begun  # type: ignore[assignment]
+                path, seconds = scope["path"], time.perf_counter() - begun
+                named = path if path in self.paths else "other"
+                self.requests[(named, status)] += 1
+                self.seconds[named] += seconds  # type: ignore[assignment]
+                token = seen.get("token")
+                if token is not None or status < _REFUSED or not self.turned_away.wait_s(""):
+                    _log(scope["method"], path, status, seconds, token)
 
         return counted
 
@@ -67,6 +86,15 @@ class Metrics:
             lines.append(f"# TYPE hq_{name} gauge")
             lines += [f"hq_{name}{_label(state)} {number}" for state, number in sorted(states.items())]
         return "\n".join(lines) + "\n"
+
+
+def _log(method: str, path: str, status: int, seconds: float, token: str | None) -> None:
+    usual = logging.DEBUG if path in _ROUTINE else logging.INFO
+    level = logging.ERROR if status >= _FAILED else logging.WARNING if status >= _REFUSED else usual
+    if log.isEnabledFor(level):
+        ms = round(seconds * 1000, 2)
+        said = {"method": method, "path": path, "status": status, "ms": ms, "token": token}
+        log.log(level, "request", extra={"said": said})
 
 
 def _label(state: str) -> str:

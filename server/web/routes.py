@@ -14,22 +14,24 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from server.actions.desk import Desk
-from server.contract.digest import instant
 from server.contract.refusals import Refusal
-from server.storage.access_store import Caller, caller_of
 from server.storage.database import Connection
-from server.web.gate import LARGEST_BODY, App, Hosts, Rates, bodies_up_to, hosts_only, tokens_only
+from server.web.door import Door, door_routes
+from server.web.gate import LARGEST_BODY, App, Hosts, bodies_up_to, hosts_only, tokens_only
+from server.web.known_tokens import KnownTokens
 from server.web.metrics import Metrics
+from server.web.rates import Rates
 
 
-def web_app(desk: Desk, server: MCPServer[Any], hosts: Hosts, *, rates: Rates | None = None) -> App:
+def web_app(
+    desk: Desk, server: MCPServer[Any], hosts: Hosts, *, rates: Rates | None = None, door: Door | None = None
+) -> App:
     """The application; its lifespan runs the MCP server's sessions."""
     mcp = server.streamable_http_app(
         json_response=True, max_request_body_size=LARGEST_BODY,
         # The gate around all of it checks both, for every path.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )  # fmt: skip
-    metrics = Metrics()
 
     @asynccontextmanager
     async def alive(_: Starlette) -> AsyncIterator[None]:
@@ -51,13 +53,17 @@ def web_app(desk: Desk, server: MCPServer[Any], hosts: Hosts, *, rates: Rates | 
         return PlainTextResponse(metrics.text(held), media_type="text/plain; version=0.0.4")
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", told), *mcp.routes]
+    if door is not None:
+        routes += door_routes(desk, door)
     app: Any = Starlette(routes=routes, lifespan=alive)
+    metrics = Metrics(frozenset(route.path for route in routes if isinstance(route, Route)))
+    tokens = KnownTokens(desk, door.caller_of if door is not None else _nobody)
+    inner = tokens_only(app, tokens, rates or Rates())
+    return metrics.measured(hosts_only(bodies_up_to(inner), hosts))
 
-    async def look(digest: str) -> Caller | None:
-        return await desk.read(caller_of, digest, now=instant(desk.clock()))
 
-    inner = tokens_only(metrics.measured(app), look, rates or Rates())
-    return hosts_only(bodies_up_to(inner), hosts)
+def _nobody(_: str) -> None:
+    """Who has a token that is in no store, where there is no door for such."""
 
 
 def _answers(connection: Connection) -> int:

@@ -10,7 +10,8 @@ from tests.house.promise_marks import promise_marks, repeated_ids
 from tests.house.source_tree import ROOT, Source, sources
 from tests.promises import PROMISES
 
-ROOMS = ("RUN", "RES", "EFF", "ENV", "CAP", "STO", "DMN", "UPG", "SVC", "WAT", "UPG", "SVC", "CLI", "DOC", "SKL")
+ROOMS = ("RUN", "RES", "EFF", "ENV", "CAP", "STO", "DMN", "UPG", "SVC", "WAT", "CLI", "DOC", "SKL", "LED", "HQ",
+         "PCF", "AUD", "TOK", "MCP", "WEB", "DEC")  # fmt: skip
 
 
 def marked() -> set[str]:

@@ -1,0 +1,74 @@
+"""A human's answer to what waits for one: approve or reject, once, and only exactly what was asked."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from server.contract.digest import instant
+from server.contract.redaction import Redactor
+from server.contract.refusals import Refused
+from server.domain.decision import STATE_OF, digest_of_question, may_answer, may_decide, state_at
+from server.domain.gap import after_answer
+from server.storage import finding_store
+from server.storage.access_store import Caller
+from server.storage.database import Connection
+from server.storage.event_store import append_event
+
+LONGEST_REASON: Final = 4096
+_REDACTOR: Final = Redactor()
+
+
+def decide(
+    connection: Connection, caller: Caller, decision: str, answer: str, *, digest: str, why: str | None = None,
+    now: datetime,
+) -> dict[str, Any]:  # fmt: skip
+    """Answer an open decision: `approve` or `reject`; `digest` is that of what the person was shown.
+
+    Only who came in as a person, with scope reviewer or admin, may; the door says so (`Caller.door`). Raises
+    `NotFound`, `BadUse`, and `Refused` for anybody else, another digest, a second answer, or one that is too late.
+    """
+    may_decide(caller.scope, caller.door)
+    at, row = instant(now), finding_store.find_decision(connection, decision)
+    kept = digest_of_question(row.kind, row.subject, row.question, json.loads(row.evidence))
+    stands = state_at(row.state, row.expires_at, at)
+    may_answer(row.id, stands, answer=answer, asked=row.digest, shown=digest, kept=kept)
+    ending, said = STATE_OF[answer], None if why is None else _REDACTOR.text(why)[:LONGEST_REASON]
+    if not finding_store.answer(connection, row.id, ending, by=caller.id, why=said, now=at):
+        raise Refused("decided", f"The decision {row.id} was answered meanwhile.", hint="list_decisions shows it")
+    told = {"decision": row.id, "kind": row.kind, "subject": row.subject, "digest": row.digest, "why": said}
+    append_event(connection, f"decision.{ending}", {**told, "door": caller.door}, actor=caller.id, now=at)
+    state = None
+    if row.kind == "gap":
+        state = _gap_answered(connection, row, answer == "approve", actor=caller.id, at=at)
+    return {"decision": row.id, "state": ending, "subject": row.subject, "subject_state": state}
+
+
+def shown(row: Row[Any], *, now: datetime, links: str | None) -> dict[str, Any]:
+    """A decision as people and sessions see it; `links` is what the address of its page begins with."""
+    names = ("id", "kind", "subject", "question", "digest", "asked_by", "asked_at", "expires_at")
+    answer = {name: getattr(row, name) for name in ("answered_by", "answered_at", "why") if getattr(row, name)}
+    return {
+        **{name: getattr(row, name) for name in names}, "evidence": json.loads(row.evidence),
+        "state": state_at(row.state, row.expires_at, instant(now)), **answer, "link": link_to(row.id, links),
+    }  # fmt: skip
+
+
+def link_to(decision: str, links: str | None) -> str | None:
+    """Where a person signs in and decides; None where HQ answers at no address."""
+    return None if links is None else f"{links}/decisions/{decision}"
+
+
+def _gap_answered(connection: Connection, row: Row[Any], approved: bool, *, actor: str, at: str) -> str:
+    """What becomes of the gap that a proposal was made for: it stays open until a run passes with it."""
+    gap = finding_store.find_gap(connection, row.subject)
+    if gap.state != "proposed" or gap.decision_id != row.id:
+        hint = "list_gaps shows how it stands"
+        raise Refused("proposal_gone", f"The proposal for the gap {gap.id} stands no more.", hint=hint)
+    state = after_answer(approved)
+    finding_store.set_gap(connection, gap.id, state=state)
+    append_event(connection, f"gap.{state}", {"gap": gap.id, "decision": row.id}, actor=actor, now=at)
+    return state

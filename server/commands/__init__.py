@@ -1,0 +1,1 @@
+"""The commands of `hq`, one module each, loaded when they are typed."""

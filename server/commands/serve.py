@@ -1,0 +1,58 @@
+"""`hq serve`: own the home and answer over HTTP until a signal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from server.commands.context import home_of, login_name, say
+
+if TYPE_CHECKING:
+    import asyncio
+
+_PORT = 7717
+
+
+@click.command("serve")
+@click.option("--port", type=click.IntRange(0, 65535), default=_PORT, show_default=True,
+              help="Port of 127.0.0.1 to listen at; 0 for any free one.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Say where as one JSON line on stdout, once it answers.")
+@click.pass_context
+def command(ctx: click.Context, port: int, as_json: bool) -> None:
+    """Answer over HTTP: MCP at /mcp, health at /healthz and /readyz, figures at /metrics.
+
+    HQ listens on this machine alone. Whoever asks sends a token that `hq token create` made; HQ_PUBLIC_URL names
+    the address under which it is reached through a proxy. It logs on stderr. SIGTERM and Ctrl-C end it in good
+    order: what it acknowledged is kept, as it also is when it is killed.
+
+    \b
+    Examples:
+      hq serve
+      hq serve --port 0 --json
+      hq --home /srv/hq serve
+    """
+    from importlib.metadata import version
+
+    from server.commands.life import run_until_told
+    from server.log import to_stderr
+
+    home, who = home_of(ctx), login_name()
+    to_stderr("info")
+
+    def told(url: str) -> None:
+        say(f"HQ answers at {url}, its home is {home.root}.")
+        if as_json:
+            click.echo(json.dumps({"url": url, "mcp": f"{url}/mcp", "home": str(home.root)}))
+
+    async def serving(stop: asyncio.Event) -> None:
+        from server.app import opened
+        from server.serving import serve
+
+        async with opened(home, "hq serve") as (desk, lock):
+            await serve(
+                desk, lock, home, port=port, version=version("minion-hq"), who=who, told=told, stop=stop
+            )
+
+    run_until_told(serving)
