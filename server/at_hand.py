@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from server.asking import over_http
@@ -29,6 +29,7 @@ class AtHand:
     _own: asyncio.Task[None] | None = None
     _stop: asyncio.Event | None = None
     _found: Address | None = None
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def found(self) -> Address | None:
@@ -37,7 +38,7 @@ class AtHand:
 
     async def address(self) -> Address:
         """Where to ask, with which token. Raises a `Refusal` where somebody owns the home and does not serve."""
-        if self._found is None:
+        async with self._looking:  # several calls that lost it look for it once
             loop = asyncio.get_running_loop()
             until = loop.time() + _STARTS_S
             while self._found is None:
@@ -49,7 +50,7 @@ class AtHand:
                     if loop.time() > until or not self._is_starting(trouble):
                         raise
                     await asyncio.sleep(_LOOK_S)
-        return self._found
+            return self._found
 
     def lost(self, address: Address) -> None:
         """Look anew the next time: nobody answers there any more."""

@@ -89,7 +89,7 @@ class Relay:
             return
         key = json.dumps(message["id"])
         if message["method"] == "initialize":
-            self._initialize, self._session, self._revision = message, None, None
+            self._initialize = self._session = self._revision = self._opened_at = None
             await self._ask(message)  # what follows needs the session that it opens
             return
         task = asyncio.create_task(self._ask(message), name=str(message["method"]))
@@ -114,6 +114,8 @@ class Relay:
         try:
             for last in (False, True):
                 try:
+                    if message["method"] != "initialize":
+                        await self._in_session()
                     return await self._post(message, self._answered)
                 except HqGone as gone:
                     if last or (gone.asked and not _may_come_again(message)):
@@ -121,17 +123,20 @@ class Relay:
                         if not gone.asked:
                             says = "HQ went away. Hint: ask again in a moment."
                         return self._fail(message, says)
-                    if message["method"] != "initialize" and self._initialize is not None:
-                        await self._begin_again()
         except Refusal as refusal:
             self._fail(message, f"{refusal.sentence} Hint: {refusal.hint}")
         except (HqGone, OSError):
             self._fail(message, "HQ went away. Hint: ask again in a moment.")
 
-    async def _begin_again(self) -> None:
-        """Open a session as the client opened it, without its noticing. Raises `HqGone`, a `Refusal`."""
+    async def _in_session(self) -> None:
+        """Where the HQ at hand is another one by now, open the client's session there too, without its noticing.
+
+        Raises `HqGone`, a `Refusal`.
+        """
+        if self._initialize is None:
+            return
         async with self._opening:
-            if self._initialize is None or (self._session and self._opened_at == await self._address()):
+            if self._opened_at == await self._address():
                 return
             self._session, self._revision = None, None
             await self._post(self._initialize, self._remember)
@@ -140,15 +145,17 @@ class Relay:
 
     async def _post(self, message: Message, take: Callable[[Message, httpx2.Response], Any]) -> None:
         """Send a message to the HQ at hand, and have `take` read what comes. Raises `HqGone`, a `Refusal`."""
-        address = await self._address()
+        address, session = await self._address(), self._session
         try:
             async with self._client.stream(
                 "POST", f"{address.url}/mcp", content=json.dumps(message).encode(),
                 headers=self._headers(address, message),
             ) as response:  # fmt: skip
-                if response.status_code in (401, 421) or (response.status_code == 404 and self._session):
-                    self._session = None  # another HQ is there, or this one forgot: nothing was done
+                if response.status_code in (401, 421):  # another HQ is there: nothing was done
                     self._at_hand.lost(address)
+                    raise HqGone(asked=False)
+                if response.status_code == 404 and session is not None:  # it has forgotten the session
+                    self._opened_at = self._opened_at if self._session != session else None
                     raise HqGone(asked=False)
                 await take(message, response)
         except httpx2.TransportError as error:

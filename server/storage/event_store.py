@@ -95,7 +95,8 @@ def sealed(event: Mapping[str, Any] | Row[Any]) -> bytes:
 
 def in_run(kind: str, row: Mapping[str, Any] | Row[Any]) -> bytes:
     """What the hash of an entry (`step` or `event`) of a run's chain is over."""
-    return _body(STEP_COLUMNS if kind == "step" else EVENT_COLUMNS, row if isinstance(row, Mapping) else row._mapping)
+    columns = STEP_COLUMNS if kind == "step" else EVENT_COLUMNS
+    return _body(columns, row if isinstance(row, Mapping) else row._mapping)
 
 
 def _body(names: Sequence[str], said: Mapping[Any, Any]) -> bytes:

@@ -82,7 +82,7 @@ def start(home: Path) -> Served:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         process.wait(UP_S)
-        raise AssertionError(f"hq serve does not answer: {errors.read_text(errors='replace')}")
+        raise AssertionError(f"hq serve does not answer: {errors.read_text(errors='replace')[-2000:]}")
     return Served(home, process, errors, json.loads(said.read_text())["url"])
 
 
