@@ -27,6 +27,7 @@ from minion.store.decisions import Answer, answer_decision
 from minion.store.effects_ledger import Settlement, settle_effect
 from minion.store.local_db import read_only
 from minion.store.run_history import find_run, whole_run
+from minion.store.run_resume import STOPPED_BY_A_PERSON
 from minion.store.standing import halt_of, set_halt
 from server.contract.digest import instant, new_id
 from server.contract.redaction import Redactor
@@ -52,6 +53,9 @@ class Resident(Protocol):
     async def refresh(self) -> list[str]:
         """Read settings and routine files again; the routines that changed."""
 
+    async def read_halt(self) -> None:
+        """Go by the kill switch as it stands in the store now."""
+
     async def listen(self, asker: Asker, run_id: str | None) -> None:
         """Tell what happens, of one run until its end or of all, while the asker is there."""
 
@@ -62,8 +66,8 @@ class Resident(Protocol):
     def stopping(self) -> bool:
         """Whether it has begun to stop."""
 
-    def stop(self, *, grace_s: float | None) -> None:
-        """Begin to stop: nothing new starts, runs have `grace_s` seconds to end."""
+    def stop(self, *, grace_s: float | None, why: str) -> None:
+        """Begin to stop: nothing new starts, runs have `grace_s` seconds; `why` is said of those cut off."""
 
     async def decided(self, decision: Decision, *, approved: bool) -> None:
         """Go on with what waited for a decision."""
@@ -301,7 +305,9 @@ async def _halt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG
     minion, why = owner.minion, params.maybe("why") or "a person said so"
     at = instant(minion.clock())
     await minion.writer.transact(lambda db: set_halt(db, why, at=at))
-    stopped = [] if params.flag("let_finish") else minion.supervisor.under_way
+    if owner.resident is not None:
+        await owner.resident.read_halt()  # before anything is cancelled: what waits must not take its place
+    stopped = minion.supervisor.queued if params.flag("let_finish") else minion.supervisor.under_way
     for run_id in stopped:
         minion.supervisor.cancel(run_id, f"the minion was halted: {why}")
     if owner.resident is not None:
@@ -358,7 +364,7 @@ async def _tail(owner: Owner, params: Params, asker: Asker) -> Any:
 
 
 async def _stop(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
-    owner.always_on().stop(grace_s=params.number("grace_s"))
+    owner.always_on().stop(grace_s=params.number("grace_s"), why=STOPPED_BY_A_PERSON)
     return {"pid": owner.always_on().live()["pid"]}
 
 
