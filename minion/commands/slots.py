@@ -37,7 +37,7 @@ def command(ctx: click.Context, routine: str | None, state: str | None, count: i
     stands for that many that came due while no daemon ran. --state takes one of:
 
     \b
-    ran      on time               late    it ran, but not on time
+    ran      within a minute       late    it ran, but later than that
     skipped  on purpose; see why   missed  no daemon ran, or no time was left
     due      waits for its turn    held    waits for a person's decision
 
