@@ -153,11 +153,13 @@ class DueRuns:
         """Have a slot wait for a decision; one that waited before it has been overtaken."""
         now = instant(self._clock())
         rejected = decision.answer == "reject"
-        log.warning("%s: due %s, %s (%s)", slot.routine, slot.shown, decision.question, decision.id)
+        what = "skipped: the change was rejected" if rejected else decision.question
+        log.warning("%s: due %s, %s (%s)", slot.routine, slot.shown, what, decision.id)
 
         async def hold_it(db: Connection) -> None:
             if rejected:
                 why = f"the change was rejected ({decision.id})"
+                await hold(db, slot.routine_id, slot.key, decision.id, why=why)  # so that its record names it
                 await settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
                 return
             for earlier in await release(db, decision.id):

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import math
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from minion.store.effects_ledger import Settlement, settle_effect
 from minion.store.local_db import read_only
 from minion.store.run_history import find_run, whole_run
 from minion.store.run_resume import STOPPED_BY_A_PERSON
-from minion.store.standing import halt_of, set_halt
+from minion.store.standing import halt_of, lift_halt, set_halt
 from server.contract.digest import instant, new_id
 from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, NotFound, Refused
@@ -108,7 +109,9 @@ class Params:
     def number(self, name: str) -> float | None:
         """A number of at least 0, or nothing."""
         value = self.said.get(name)
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0):
+        if value is None:
+            return None
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
             return value
         raise self._bad(name)
 
@@ -212,7 +215,9 @@ async def _run(owner: Owner, params: Params, asker: Asker) -> Any:
     held = await minion.hold_of(order, lock)
     if held is not None:
         await asyncio.to_thread(shutil.rmtree, order.run_dir, ignore_errors=True)
-        says = f"The routine {name} is strict, and what it runs with has changed."
+        rejected = held.answer == "reject"
+        change = "the change of what it runs with was rejected" if rejected else "what it runs with has changed"
+        says = f"The routine {name} is strict, and {change}."
         raise Refused("lock_changed", says, hint=f"minion decide {held.id} approve")
     await minion.supervisor.open(order, lock)
     asker.tell({"run": order.run_id, "routine": order.routine["name"]})
@@ -302,9 +307,8 @@ async def _check_effects(owner: Owner, params: Params, asker: Asker) -> Any:  # 
 
 async def _halt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     """Start nothing until `unhalt`; what runs is cancelled, unless `let_finish`. `why` is shown to people."""
-    minion, why = owner.minion, params.maybe("why") or "a person said so"
-    at = instant(minion.clock())
-    await minion.writer.transact(lambda db: set_halt(db, why, at=at))
+    minion, at = owner.minion, instant(owner.minion.clock())
+    why = await minion.writer.transact(lambda db: set_halt(db, params.maybe("why") or None, at=at))
     if owner.resident is not None:
         await owner.resident.read_halt()  # before anything is cancelled: what waits must not take its place
     stopped = minion.supervisor.queued if params.flag("let_finish") else minion.supervisor.under_way
@@ -320,7 +324,7 @@ async def _halt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG
 async def _unhalt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     minion = owner.minion
     was = await minion.writer.transact(halt_of)
-    await minion.writer.transact(lambda db: set_halt(db, None, at=instant(minion.clock())))
+    await minion.writer.transact(lift_halt)
     if owner.resident is not None:
         await owner.resident.refresh()
     return {"halted": False, "was": was}

@@ -50,6 +50,11 @@ def is_id(text: str, prefix: IdPrefix) -> bool:
     return text.startswith(prefix) and ID_BODY.fullmatch(text[len(prefix) :]) is not None
 
 
+def begins_id(text: str, prefix: IdPrefix) -> bool:
+    """Whether `text` can be meant as the beginning of one id: the prefix alone is that of every one."""
+    return text.startswith(prefix) and text != prefix
+
+
 def instant(moment: datetime) -> str:
     """An aware time as `YYYY-MM-DDTHH:MM:SS.mmmZ` (UTC, milliseconds cut off).
 

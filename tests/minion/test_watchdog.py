@@ -190,6 +190,16 @@ def test_a_routine_pauses_itself_after_so_many_failures_and_says_why_until_it_is
 
 
 @pytest.mark.promise("WAT-4")
+def test_two_looks_at_once_have_a_routine_pause_itself_once(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.routine(watch={"pause_after": 1})
+        await scene.run("failed")
+        await asyncio.gather(scene.dog.take_in(), scene.dog.take_in())
+        assert scene.paused == [NAME]
+
+    played(tmp_path, story)
+
+
 def test_a_kill_between_the_decision_to_pause_and_the_file_forgets_nothing(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         await scene.routine(watch={"pause_after": 1})
