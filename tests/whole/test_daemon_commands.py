@@ -83,6 +83,8 @@ def terminal(home: Home, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         command_line(home, *words), env=clean_environment(home), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # As at a terminal: who runs tests in a shell's background hands down that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
         yield process
