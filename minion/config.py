@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shlex
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from minion.process_table import is_there, started
+from server.contract.digest import read_uuid
 from server.contract.refusals import BadDocument, NotFound, Refused
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -242,7 +242,7 @@ def _checked(home: Home, data: Any) -> Config:
     }  # fmt: skip
     values: Mapping[str, Any] = {**defaults, **data}
     try:
-        minion_id = str(uuid.UUID(values["minion_id"]))
+        minion_id = read_uuid(values["minion_id"])
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise _wrong(home, "`minion_id` is no UUID") from error
     name, keep, repositories = values.get("name"), values["keep_runs"], values["repositories"]

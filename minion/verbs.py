@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from minion.daemon.hub import Asker
 from minion.daemon.triggers import Trigger
 from minion.routines.files import all_routine_files
-from minion.runner.report import InvalidReport, validate
 from minion.secrets_file import read_secrets
 from minion.standing import standing
 from minion.store.claims import take_claim
@@ -262,6 +261,8 @@ async def _decide(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
 
 async def _report(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     """Take the report of a run's own session: `run`, its `token`, and `report` {outcome, summary, details}."""
+    from minion.runner.report import InvalidReport, validate  # what engines know, loaded when one speaks
+
     minion, run_id = owner.minion, params.text("run")
     flight = minion.supervisor.flight_of(run_id)
     token = flight.order.report_token if flight is not None else ""
