@@ -24,8 +24,8 @@ run: $(VENV)/.ready ## run the routine morning-report on this folder's git repos
 	@$(BIN)/minion --home .minion init >/dev/null
 	@$(BIN)/minion --home .minion run morning-report --engine script
 
-test: $(VENV)/.ready-dev ## the tests: no sandbox, network peer or kill loop needed
-	@$(BIN)/python -m pytest -n $(WORKERS)
+test: $(VENV)/.ready-dev ## the tests: no sandbox, network peer or kill loop needed (`make check` has the house rules)
+	@$(BIN)/python -m pytest -n $(WORKERS) --ignore tests/house
 
 check: $(VENV)/.ready-dev ## ruff, mypy --strict, the house rules, the bundled skills' digests
 	@$(BIN)/ruff check .

@@ -51,6 +51,7 @@ _LOOK_S: Final = 5.0
 _LOOK_SELDOM_S: Final = 60.0
 _FILES_A_SECOND: Final = 50
 EXIT_DEFECT: Final = 70
+_STOPPED: Final = "the minion was stopped"
 log = logging.getLogger("minion")
 
 
@@ -66,11 +67,13 @@ class Daemon:
         self._version = program_version()
         self._halted: str | None = None
         self._stop = asyncio.Event()
+        self._stopped_why = _STOPPED
         self._grace_s = float(minion.config.grace_s)
         self._looked: datetime | None = None
         self._due_runs = DueRuns(
-            minion, clock, began=self._slot_began, left=lambda: self.watchdog.stir(), stopping=self._stop.is_set
-        )
+            minion, clock, began=self._slot_began, left=lambda: self.watchdog.stir(), stopping=self._stop.is_set,
+            halted=lambda: self._halted,
+        )  # fmt: skip
         self.line = Line(self._due_runs.perform, minion.config.runs_at_once)
         timetable = Timetable()
         self.scheduler = Scheduler(
@@ -88,11 +91,11 @@ class Daemon:
         """Take up what is due, answer at `place`, and go on until `stop`. Raises `Refusal`."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, lambda: self.stop(grace_s=None))
+            loop.add_signal_handler(number, lambda: self.stop(grace_s=None, why=_STOPPED))
         loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._reload()))
         now = instant(self._clock())
         self.roster.since = parse_instant(await self.minion.writer.transact(lambda db: first_up(db, now=now)))
-        await self._read_halt()
+        await self.read_halt()
         entries = await self.roster.load()
         async with watching(self.watchdog), keeping_plans(self._plans), listening(place, self._answer):
             log.info("up: %d routines, %d of them scheduled", len(self.roster), len(self.scheduler.timetable))
@@ -121,7 +124,7 @@ class Daemon:
 
     async def refresh(self) -> list[str]:
         """Read settings and routine files again; the routines that changed."""
-        await self._read_halt()
+        await self.read_halt()
         config = load_config(self.minion.home)
         self.minion.reconfigure(config)
         self.line.most = config.runs_at_once
@@ -169,8 +172,12 @@ class Daemon:
         """Whether it has begun to stop."""
         return self._stop.is_set()
 
-    def stop(self, *, grace_s: float | None) -> None:
-        """Begin to stop: nothing new starts, runs have `grace_s` seconds to end. Again: at once."""
+    def stop(self, *, grace_s: float | None, why: str) -> None:
+        """Begin to stop: nothing new starts, runs have `grace_s` seconds to end; `why` is said of those cut off.
+
+        Again: at once.
+        """
+        self._stopped_why = why
         self._grace_s = 0.0 if self._stop.is_set() else self._grace_s if grace_s is None else grace_s
         self._stop.set()
         self.line.close()
@@ -220,7 +227,7 @@ class Daemon:
         until = asyncio.get_running_loop().time() + self._grace_s
         while not draining.done() and asyncio.get_running_loop().time() < until and self._grace_s > 0:
             await asyncio.wait({draining}, timeout=0.2)
-        await self.minion.supervisor.abandon_all("the minion was stopped")
+        await self.minion.supervisor.abandon_all(self._stopped_why)
         await draining
         self.hub.close()
 
@@ -247,7 +254,7 @@ class Daemon:
                 log.warning("the run %s could not be kept when it ended; it is closed now", run_id)
                 self._go_on_with(run for run in await supervisor.interrupted() if run.run_id == run_id)
         except StoreFailed as refusal:
-            log.error("%s; it is tried again", refusal.sentence)
+            log.error("%s It is tried again.", refusal.sentence)
 
     def _go_on_with(self, interrupted: Iterable[Interrupted]) -> None:
         """Have interrupted runs go on as soon as there is a place for them."""
@@ -265,7 +272,8 @@ class Daemon:
         except Refusal as refusal:
             log.error("not everything could be read again: %s", refusal)
 
-    async def _read_halt(self) -> None:
+    async def read_halt(self) -> None:
+        """Go by the kill switch as it stands in the store now."""
         halted = await self.minion.writer.transact(halt_of)
         self._halted = None if halted is None else f"the minion was halted: {halted['why']}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -164,6 +163,8 @@ def initialise(home: Home, *, name: str, timezone: str) -> Config:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable_home(home, error) from error
-    config = Config(str(uuid.uuid4()), name, timezone=timezone)
+    from uuid import uuid4  # milliseconds that only who makes a home has to wait for
+
+    config = Config(str(uuid4()), name, timezone=timezone)
     save_config(home, config)
     return config

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.config import Config, Home, held, holder_of
-from minion.daemon_client import DaemonClient, connected
+from minion.daemon_client import DAEMON, DaemonClient, connected, silent
 from server.contract.refusals import Refusal, Refused
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ STOPPED: Final[Mapping[int, str]] = {
 }
 # A daemon that has the lock answers a moment later; one that ends lets go of it.
 _PATIENCE_S: Final = 5.0
-_DAEMON: Final = "minion up"
 
 
 def ask(
@@ -47,9 +46,7 @@ def ask(
         try:
             return _at_hand(home, verb, params, command, alert, on_event or (lambda _: None), begin)
         except Refused as refusal:
-            if not _is_between(home, refusal) or time.monotonic() > until:
-                raise
-            time.sleep(0.05)
+            _wait_for_daemon(home, refusal, until)
 
 
 @contextmanager
@@ -65,9 +62,7 @@ def beside(home: Home, command: str) -> Iterator[DaemonClient | None]:
             try:
                 stack.enter_context(held(home, command))
             except Refused as refusal:
-                if not _is_between(home, refusal) or time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
+                _wait_for_daemon(home, refusal, until)
             else:
                 break
         yield stack.enter_context(client) if client is not None else None
@@ -93,23 +88,35 @@ def asked(
         if not runs:
             raise KeyboardInterrupt
         # The answer is still being read here: somebody else must ask.
-        threading.Thread(target=_cancel, args=(home, runs[0], STOPPED[number])).start()
+        threading.Thread(target=_cancel, args=(home, client, runs[0], STOPPED[number])).start()
 
     with _handled(stop) if verb == "run" else contextlib.nullcontext():
         return client.ask(verb, params, on_event=take)
 
 
-def _is_between(home: Home, refusal: Refused) -> bool:
-    """Whether the home is held by a daemon that does not answer yet, or not any more."""
+def _wait_for_daemon(home: Home, refusal: Refused, until: float) -> None:
+    """Wait a moment where a daemon holds the home that does not answer yet, or not any more.
+
+    Raises `refusal` for whatever else is in the way, and that the daemon is silent when it is so for too long.
+    """
     holder = holder_of(home)
-    return refusal.code == "home_held" and holder is not None and holder[1] == _DAEMON
+    if refusal.code != "home_held" or holder is None or holder[1] != DAEMON:
+        raise refusal
+    if time.monotonic() > until:
+        raise (silent(home) or refusal) from refusal
+    time.sleep(0.05)
 
 
-def _cancel(home: Home, run_id: str, why: str) -> None:
+def _cancel(home: Home, waiting: DaemonClient, run_id: str, why: str) -> None:
     client = connected(home)
-    if client is not None:
-        with client, contextlib.suppress(Refusal):  # it may have ended meanwhile
+    if client is None:
+        return
+    try:
+        with client:
             client.ask("cancel", {"run": run_id, "why": why})
+    except Refusal as refusal:  # it may have ended meanwhile
+        if refusal.code == "daemon_silent":
+            waiting.leave()
 
 
 @contextmanager

@@ -10,13 +10,15 @@ import fcntl
 import json
 import os
 import re
-import uuid
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from minion.process_table import is_there, started
+from server.contract.digest import read_uuid
 from server.contract.refusals import BadDocument, NotFound, Refused
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -140,6 +142,13 @@ def default_home() -> Home:
     return Home(Path(platformdirs.user_data_dir("minion", appauthor=False)))
 
 
+def reaching(home: Home, command: str) -> str:
+    """A command, `minion …`, as it reaches this home from anywhere: with `--home` unless it is the default one."""
+    if home.root == default_home().root:
+        return command
+    return f"minion --home {shlex.quote(str(home.root))}{command.removeprefix('minion')}"
+
+
 def user_config_folder() -> Path:
     """Where this user's settings of other programs lie, those of systemd among them."""
     said = os.environ.get("XDG_CONFIG_HOME", "")
@@ -233,7 +242,7 @@ def _checked(home: Home, data: Any) -> Config:
     }  # fmt: skip
     values: Mapping[str, Any] = {**defaults, **data}
     try:
-        minion_id = str(uuid.UUID(values["minion_id"]))
+        minion_id = read_uuid(values["minion_id"])
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise _wrong(home, "`minion_id` is no UUID") from error
     name, keep, repositories = values.get("name"), values["keep_runs"], values["repositories"]
@@ -340,7 +349,8 @@ def held(home: Home, command: str) -> Iterator[None]:
                 hint="minion status; `minion down` has it end" if daemon else "wait until it is done, or stop it",
             ) from error
         os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({"pid": os.getpid(), "command": command}).encode(), 0)
+        said = {"pid": os.getpid(), "command": command, "started": started(os.getpid())}
+        os.pwrite(fd, json.dumps(said).encode(), 0)
         yield
         os.ftruncate(fd, 0)
     finally:
@@ -349,24 +359,23 @@ def held(home: Home, command: str) -> Iterator[None]:
 
 def holder_of(home: Home) -> tuple[int, str] | None:
     """The process (id, command) that the home's lock names; None when it names none."""
-    try:
-        said = json.loads((home.root / "lock").read_bytes())
-        return int(said["pid"]), str(said["command"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    named = _named(home)
+    return None if named is None else named[:2]
 
 
 def holder_now(home: Home) -> tuple[int, str] | None:
-    """`holder_of`, if that process is there still: one that was killed leaves its name in the lock."""
-    holder = holder_of(home)
+    """`holder_of`, if that very process is there still: one that was killed leaves its name in the lock."""
+    named = _named(home)
+    return named[:2] if named is not None and is_there(named[0], named[2]) else None
+
+
+def _named(home: Home) -> tuple[int, str, str] | None:
+    """The process that the lock names: id, command, start."""
     try:
-        if holder is not None:
-            os.kill(holder[0], 0)
-    except (ProcessLookupError, OverflowError):
+        said = json.loads((home.root / "lock").read_bytes())
+        return int(said["pid"]), str(said["command"]), str(said.get("started", ""))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    except OSError:
-        pass  # it is another user's
-    return holder
 
 
 def _holder(fd: int) -> str:

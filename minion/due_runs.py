@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from minion.clock import Clock
 from minion.daemon.judgement import COULD_NOT_START
 from minion.daemon.scheduler import Arrival, Scheduler
+from minion.daemon.timetable import ON_TIME_S
 from minion.daemon.triggers import Trigger
 from minion.store.slots import SlotRecord, SlotState, hold, release, settle
-from server.contract.digest import instant
+from server.contract.digest import instant, parse_instant
 from server.contract.refusals import Refusal, Refused, StoreFailed
 
 if TYPE_CHECKING:
@@ -29,19 +30,21 @@ log = logging.getLogger("minion")
 class DueRuns:
     """What one daemon does about slots.
 
-    `began` hears of each run that was opened for one, `left` is called when a slot comes to something else, and
-    `stopping` tells whether nothing may start any more.
+    `began` hears of each run that was opened for one, `left` is called when a slot comes to something else.
+    `stopping` tells whether nothing may start any more, `halted` why nothing may start until it is over.
     """
 
     def __init__(
         self, minion: Minion, clock: Clock, *,
         began: Callable[[Order], None], left: Callable[[], None], stopping: Callable[[], bool],
+        halted: Callable[[], str | None],
     ) -> None:  # fmt: skip
         self._minion = minion
         self._clock = clock
         self._began = began
         self._left = left
         self._stopping = stopping
+        self._halted = halted
         self._stranded: list[SlotRecord] = []
 
     async def perform(self, arrival: Arrival) -> None:
@@ -90,6 +93,8 @@ class DueRuns:
     async def _opened(self, arrival: Arrival) -> Order | None:
         """The run of a slot, opened; None when it came to something else. Raises `StoreFailed`."""
         slot, minion = arrival.slot, self._minion
+        if await self._is_halted(slot):
+            return None
         trigger = Trigger("schedule", f"slot:{slot.routine_id}:{slot.key}", self._clock())
         try:
             order, lock = await minion.prepare(slot.routine, trigger, engine=None, repository=None)
@@ -99,27 +104,41 @@ class DueRuns:
             log.error("%s was due and %s%s", slot.routine, COULD_NOT_START, refusal.sentence)
             await self._give_up(slot, refusal.sentence)
             return None
-        now, run_id = instant(self._clock()), order.run_id
-        state: SlotState = "late" if arrival.late else "ran"
+        now, run_id = self._clock(), order.run_id
+        age_s = (now - parse_instant(slot.due_at)).total_seconds() - arrival.rules.stagger
+        # It may have waited long for its turn.
+        state: SlotState = "late" if arrival.late or age_s >= ON_TIME_S else "ran"
 
         async def claimed(db: Connection) -> None:
-            await settle(db, slot.routine_id, slot.key, state, now=now, run_id=run_id)
+            await settle(db, slot.routine_id, slot.key, state, now=instant(now), run_id=run_id)
 
         try:
             held = await minion.hold_of(order, lock)
             if held is not None:
                 await self._hold(slot, held)
-            elif not self._stopping():  # else it stays due, for the next daemon
+            elif not await self._is_halted(slot) and not self._stopping():
                 await minion.supervisor.open(order, lock, also=claimed)
+            # One that was stopped on the threshold stays due, for the next daemon.
         finally:
             begun = run_id in minion.supervisor.under_way
             if not begun:
                 await asyncio.to_thread(shutil.rmtree, order.run_dir, ignore_errors=True)
         return order if begun else None
 
+    async def _is_halted(self, slot: SlotRecord) -> bool:
+        """Whether the kill switch was thrown while a slot waited for its turn; it is skipped then."""
+        why = self._halted()
+        if why is not None:
+            await self._skip(slot, why)
+        return why is not None
+
     async def _give_up(self, slot: SlotRecord, what: str) -> None:
-        """Have a slot end as skipped because it could not be started; tried again while the store fails."""
-        why, now = COULD_NOT_START + what, instant(self._clock())
+        """Have a slot end as skipped because it could not be started."""
+        await self._skip(slot, COULD_NOT_START + what)
+
+    async def _skip(self, slot: SlotRecord, why: str) -> None:
+        """Have a slot end as skipped; tried again while the store fails."""
+        now = instant(self._clock())
         try:
             await self._minion.writer.transact(
                 lambda db: settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
@@ -134,11 +153,13 @@ class DueRuns:
         """Have a slot wait for a decision; one that waited before it has been overtaken."""
         now = instant(self._clock())
         rejected = decision.answer == "reject"
-        log.warning("%s: due %s, %s (%s)", slot.routine, slot.shown, decision.question, decision.id)
+        what = "skipped: the change was rejected" if rejected else decision.question
+        log.warning("%s: due %s, %s (%s)", slot.routine, slot.shown, what, decision.id)
 
         async def hold_it(db: Connection) -> None:
             if rejected:
                 why = f"the change was rejected ({decision.id})"
+                await hold(db, slot.routine_id, slot.key, decision.id, why=why)  # so that its record names it
                 await settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
                 return
             for earlier in await release(db, decision.id):

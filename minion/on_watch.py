@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from minion.clock import Clock
+from minion.config import reaching
 from minion.daemon.courier import Courier
 from minion.daemon.watchdog import Watchdog
 from minion.routines.files import routine_files
@@ -36,6 +38,7 @@ def watchdog_of(minion: Minion, roster: Roster, scheduler: Scheduler, clock: Clo
     return Watchdog(
         minion.writer, clock, config=lambda: minion.config, send=Courier(minion.home.secrets_file).deliver,
         pause=pause, there=lambda routine: bool(routine_files(minion.home, routine)),
+        called=functools.partial(reaching, minion.home),
     )  # fmt: skip
 
 

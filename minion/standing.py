@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.store.alerts import list_alerts, unsent_notices
-from minion.store.decisions import list_decisions
+from minion.store.decisions import list_decisions, rejected_changes
 from minion.store.effects_ledger import unsettled_effects
 from minion.store.overview import Reader, handled_until, last_ended_runs, runs_under_way, unsettled_slots
 from minion.store.routines import KeptRoutine, list_routines, problem_files
@@ -24,7 +24,12 @@ if TYPE_CHECKING:  # croniter is loaded when there is something to count with it
 # A routine's truth is its file: without it nothing of it runs, and its runs and history stay.
 GONE: Final = "its file is gone from the home; put it back, or remove the routine"
 # What of a daemon's `live` is about its process; the rest of it stands in the document under its own name.
-_PROCESS: Final = ("pid", "since", "version", "health", "trouble", "stopping")
+_PROCESS: Final = ("pid", "since", "version", "health", "trouble", "stopping", "fix")
+
+
+def scheduling(name: str) -> str:
+    """The command that gives a routine a schedule, ready to be typed."""
+    return f'minion schedule update {name} "every weekday at 9:00"'
 
 
 def standing(
@@ -79,7 +84,7 @@ def _routines(db: Reader, zone: str, now: datetime, files: Collection[str]) -> l
     last, handled, problems = last_ended_runs(db), handled_until(db), problem_files(db)
     busy = {run["routine"]: run["state"] for run in runs_under_way(db)}
     open_slots = {slot["routine"]: slot["state"] for slot in unsettled_slots(db)}
-    schedules, memory = Schedules(), dict[Any, Any]()
+    schedules, memory, rejected = Schedules(), dict[Any, Any](), rejected_changes(db)
     found = []
     for kept in list_routines(db):
         document = kept.document
@@ -93,24 +98,26 @@ def _routines(db: Reader, zone: str, now: datetime, files: Collection[str]) -> l
             )  # fmt: skip
         due = None if kept.name not in files else next_instant(entries, now, memory)
         found.append({
-            "name": kept.name, "id": kept.id, "state": _state(kept, problems, busy, open_slots),
+            "name": kept.name, "id": kept.id, "state": _state(kept, problems, busy, open_slots, rejected),
             "next": due, "paused": document["paused"],
             "on_demand": not document["triggers"], "scheduled_by": document["scheduled_by"],
             "last_run": last.get(kept.name), "problem": problems.pop(kept.name, None),
+            "rejected": rejected.get(kept.name),
         })  # fmt: skip
     empty = {"id": None, "state": "problem", "next": None, "paused": False, "on_demand": False}
     # A file that was never good has no routine: it is listed all the same.
     found += [
-        {"name": name, **empty, "scheduled_by": "minion", "last_run": None, "problem": text}
+        {"name": name, **empty, "scheduled_by": "minion", "last_run": None, "problem": text, "rejected": None}
         for name, text in problems.items()
     ]
     return sorted(found, key=lambda item: str(item["name"]))
 
 
 def _state(
-    kept: KeptRoutine, problems: Mapping[str, str], busy: Mapping[str, str], slots: Mapping[str, str]
+    kept: KeptRoutine, problems: Mapping[str, str], busy: Mapping[str, str], slots: Mapping[str, str],
+    rejected: Collection[str],
 ) -> str:
-    """One word on how a routine stands: `problem running held waiting paused hq scheduled` or `on-demand`."""
+    """One word on how it stands: `problem running held waiting paused hq rejected scheduled` or `on-demand`."""
     document = kept.document
     words = (
         (kept.name in problems, "problem"),
@@ -119,6 +126,7 @@ def _state(
         (kept.name in busy or kept.name in slots, "waiting"),
         (document["paused"], "paused"),
         (document["scheduled_by"] != "minion", "hq"),
+        (kept.name in rejected, "rejected"),
         (bool(document["triggers"]), "scheduled"),
     )
     return next((word for holds, word in words if holds), "on-demand")

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import math
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from minion.daemon.hub import Asker
 from minion.daemon.triggers import Trigger
 from minion.routines.files import all_routine_files
-from minion.runner.report import InvalidReport, validate
 from minion.secrets_file import read_secrets
 from minion.standing import standing
 from minion.store.claims import take_claim
@@ -27,7 +27,8 @@ from minion.store.decisions import Answer, answer_decision
 from minion.store.effects_ledger import Settlement, settle_effect
 from minion.store.local_db import read_only
 from minion.store.run_history import find_run, whole_run
-from minion.store.standing import halt_of, set_halt
+from minion.store.run_resume import STOPPED_BY_A_PERSON
+from minion.store.standing import halt_of, lift_halt, set_halt
 from server.contract.digest import instant, new_id
 from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, NotFound, Refused
@@ -52,6 +53,9 @@ class Resident(Protocol):
     async def refresh(self) -> list[str]:
         """Read settings and routine files again; the routines that changed."""
 
+    async def read_halt(self) -> None:
+        """Go by the kill switch as it stands in the store now."""
+
     async def listen(self, asker: Asker, run_id: str | None) -> None:
         """Tell what happens, of one run until its end or of all, while the asker is there."""
 
@@ -62,8 +66,8 @@ class Resident(Protocol):
     def stopping(self) -> bool:
         """Whether it has begun to stop."""
 
-    def stop(self, *, grace_s: float | None) -> None:
-        """Begin to stop: nothing new starts, runs have `grace_s` seconds to end."""
+    def stop(self, *, grace_s: float | None, why: str) -> None:
+        """Begin to stop: nothing new starts, runs have `grace_s` seconds; `why` is said of those cut off."""
 
     async def decided(self, decision: Decision, *, approved: bool) -> None:
         """Go on with what waited for a decision."""
@@ -104,7 +108,9 @@ class Params:
     def number(self, name: str) -> float | None:
         """A number of at least 0, or nothing."""
         value = self.said.get(name)
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0):
+        if value is None:
+            return None
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
             return value
         raise self._bad(name)
 
@@ -208,7 +214,9 @@ async def _run(owner: Owner, params: Params, asker: Asker) -> Any:
     held = await minion.hold_of(order, lock)
     if held is not None:
         await asyncio.to_thread(shutil.rmtree, order.run_dir, ignore_errors=True)
-        says = f"The routine {name} is strict, and what it runs with has changed."
+        rejected = held.answer == "reject"
+        change = "the change of what it runs with was rejected" if rejected else "what it runs with has changed"
+        says = f"The routine {name} is strict, and {change}."
         raise Refused("lock_changed", says, hint=f"minion decide {held.id} approve")
     await minion.supervisor.open(order, lock)
     asker.tell({"run": order.run_id, "routine": order.routine["name"]})
@@ -253,6 +261,8 @@ async def _decide(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
 
 async def _report(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     """Take the report of a run's own session: `run`, its `token`, and `report` {outcome, summary, details}."""
+    from minion.runner.report import InvalidReport, validate  # what engines know, loaded when one speaks
+
     minion, run_id = owner.minion, params.text("run")
     flight = minion.supervisor.flight_of(run_id)
     token = flight.order.report_token if flight is not None else ""
@@ -298,10 +308,11 @@ async def _check_effects(owner: Owner, params: Params, asker: Asker) -> Any:  # 
 
 async def _halt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     """Start nothing until `unhalt`; what runs is cancelled, unless `let_finish`. `why` is shown to people."""
-    minion, why = owner.minion, params.maybe("why") or "a person said so"
-    at = instant(minion.clock())
-    await minion.writer.transact(lambda db: set_halt(db, why, at=at))
-    stopped = [] if params.flag("let_finish") else minion.supervisor.under_way
+    minion, at = owner.minion, instant(owner.minion.clock())
+    why = await minion.writer.transact(lambda db: set_halt(db, params.maybe("why") or None, at=at))
+    if owner.resident is not None:
+        await owner.resident.read_halt()  # before anything is cancelled: what waits must not take its place
+    stopped = minion.supervisor.queued if params.flag("let_finish") else minion.supervisor.under_way
     for run_id in stopped:
         minion.supervisor.cancel(run_id, f"the minion was halted: {why}")
     if owner.resident is not None:
@@ -314,7 +325,7 @@ async def _halt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG
 async def _unhalt(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     minion = owner.minion
     was = await minion.writer.transact(halt_of)
-    await minion.writer.transact(lambda db: set_halt(db, None, at=instant(minion.clock())))
+    await minion.writer.transact(lift_halt)
     if owner.resident is not None:
         await owner.resident.refresh()
     return {"halted": False, "was": was}
@@ -358,7 +369,7 @@ async def _tail(owner: Owner, params: Params, asker: Asker) -> Any:
 
 
 async def _stop(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
-    owner.always_on().stop(grace_s=params.number("grace_s"))
+    owner.always_on().stop(grace_s=params.number("grace_s"), why=STOPPED_BY_A_PERSON)
     return {"pid": owner.always_on().live()["pid"]}
 
 

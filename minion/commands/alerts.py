@@ -10,7 +10,7 @@ import click
 
 from minion.commands.context import as_called, home_of, print_json, warn
 from minion.commands.presentation import local_time, plain
-from minion.config import load_config
+from minion.config import load_config, reaching
 from minion.daemon.judgement import look
 from minion.daemon_client import connected
 from minion.store.alerts import list_alerts
@@ -52,7 +52,7 @@ def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
         about = alert["run"] or alert["decision"]
         alert["look"] = look(alert["kind"], alert["routine"], about) if alert["until"] is None else []
     if as_json:
-        print_json(found)
+        print_json([alert | {"look": [reaching(home, line) for line in alert["look"]]} for alert in found])
         return
     if not found:
         click.echo("There never was an alert." if everything else "No alerts.")
@@ -60,7 +60,8 @@ def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
         click.echo("\n".join(as_called(ctx, line) for line in _lines(alert)))
     waiting = sum(notice["state"] == "waiting" for alert in found for notice in alert["told"])
     if waiting and connected(home) is None:
-        warn(as_called(ctx, f"{waiting} notices wait for a daemon, which sends them: minion up"))
+        wait = f"{waiting} notices wait" if waiting > 1 else "1 notice waits"
+        warn(as_called(ctx, f"{wait} for a daemon, which sends them: minion up"))
 
 
 def _lines(alert: Mapping[str, Any]) -> Iterator[str]:

@@ -8,12 +8,15 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from minion.config import Home, home_at
+from server.contract.refusals import Refusal
 
 
 def home_of(ctx: click.Context) -> Home:
@@ -29,6 +32,17 @@ def print_json(value: Any) -> None:
 def warn(sentence: str) -> None:
     """Something the owner must hear of, on stderr."""
     click.echo(f"{click.style('!', fg='yellow', bold=True)} {sentence}", err=True)
+
+
+@contextmanager
+def hinting(code: str, hint: str) -> Iterator[None]:
+    """Give the refusal `code` another hint, in a command that has no such option as its own hint names."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.code != code:
+            raise
+        raise type(refusal)(refusal.code, refusal.sentence, hint=hint) from None
 
 
 def login_name() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from minion.config import Home
-from minion.daemon_client import DaemonClient, connected
+from minion.daemon_client import LOST, DaemonClient, connected
 from minion.store.local_db import read_only
 from minion.store.run_events import EventReader
 from minion.store.run_history import whole_run
@@ -65,7 +65,7 @@ class _Following:
         try:
             client.ask("tail", {"run": self._run_id}, on_event=self._told)
         except Refused as refusal:
-            if refusal.code != "daemon_gone":
+            if refusal.code not in LOST:
                 raise
 
     def _told(self, said: Mapping[str, Any]) -> None:

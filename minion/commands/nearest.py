@@ -52,8 +52,8 @@ def said_of(error: click.ClickException, where: str) -> tuple[str, str]:
     if isinstance(error, click.NoSuchOption) and context is not None:
         return _no_option(error.option_name, context, where)
     param = error.param if isinstance(error, click.BadParameter) else None
-    if param is not None and isinstance(param.type, click.IntRange):
-        return _no_number(param.opts[0], param.type), f"{where} --help"
+    if param is not None and isinstance(param.type, click.IntRange | click.FloatRange):
+        return _no_number(max(param.opts, key=len), param.type), f"{where} --help"
     sentence = " ".join(error.format_message().split())
     return sentence if sentence.endswith((".", "?")) else f"{sentence}.", f"{where} --help"
 
@@ -84,9 +84,10 @@ def _no_option(word: str, context: click.Context, where: str) -> tuple[str, str]
     return _sentence("option", name), meant
 
 
-def _no_number(option: str, kind: click.IntRange) -> str:
+def _no_number(option: str, kind: click.IntRange | click.FloatRange) -> str:
     upper = f" to {kind.max:,}" if kind.max is not None else " on"
-    return f"{option} takes a whole number from {kind.min:,}{upper}."
+    number = "whole number" if isinstance(kind, click.IntRange) else "number"
+    return f"{option} takes a {number} from {kind.min:,}{upper}."
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

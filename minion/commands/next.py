@@ -13,6 +13,7 @@ from minion.commands.context import as_called, home_of, print_json
 from minion.commands.firing import why_silent
 from minion.commands.timing import upcoming, words_of
 from minion.config import load_config
+from minion.standing import scheduling
 from minion.store.local_db import read_only
 from minion.store.routines import find_routine
 from server.contract.catch_up import stagger_s
@@ -21,8 +22,9 @@ from server.contract.catch_up import stagger_s
 @click.command("next")
 @click.argument("routine", metavar="NAME", shell_complete=complete_routine)
 @click.option(
-    "-n", "count", type=click.IntRange(1, 1000), default=10, show_default=True, metavar="N", help="How many."
-)
+    "-n", "--limit", "count", type=click.IntRange(1, 1000), default=10, show_default=True, metavar="N",
+    help="How many.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: the instants are its `next`.")
 @click.pass_context
 def command(ctx: click.Context, routine: str, count: int, as_json: bool) -> None:
@@ -57,9 +59,8 @@ def command(ctx: click.Context, routine: str, count: int, as_json: bool) -> None
     when = "; ".join(words_of(document, config.timezone)) or "on demand"
     click.echo(f"{click.style(kept.name, bold=True)}  {when}")
     if not due:
-        hint = f"minion schedule update {kept.name} WHEN"
         says = "it runs when somebody asks for it" if not document["triggers"] else "it is never due again"
-        click.echo(as_called(ctx, f"  {says}; {hint}"))
+        click.echo(as_called(ctx, f"  {says}; {scheduling(kept.name)}"))
     elif silent is not None:
         click.echo(as_called(ctx, f"  does not fire: {silent[0]}; {silent[1]}"))
     if due and stagger:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from minion.asking import ask
 from minion.commands.context import warn
 from minion.config import Home, holder_of
-from minion.daemon_client import DaemonClient, connected
+from minion.daemon_client import DaemonClient, connected, silent
 from minion.routines.added import Added
 from server.contract.refusals import Refused
+
+# A daemon that has the lock can be reached a moment later; one that ends lets go of it.
+_PATIENCE_S: Final = 5.0
 
 
 def add_routine(home: Home, source: Path, body: bytes, *, replace: bool, command: str) -> Added:
@@ -57,11 +61,16 @@ def _sent(body: bytes) -> str:
 
 
 @contextmanager
-def daemon_of(home: Home) -> Iterator[DaemonClient]:
-    """A connection to the home's daemon. Raises `Refused` where none runs."""
-    client = connected(home)
-    if client is None:
-        raise Refused("no_daemon", "No daemon runs this minion.", hint="minion up")
+def daemon_of(home: Home, *, patience_s: float = _PATIENCE_S) -> Iterator[DaemonClient]:
+    """A connection to the home's daemon. Raises `Refused` where none runs, or none can be reached in time."""
+    until = time.monotonic() + patience_s
+    while (client := connected(home)) is None:
+        refusal = silent(home)
+        if refusal is None:
+            raise Refused("no_daemon", "No daemon runs this minion.", hint="minion up")
+        if time.monotonic() > until:
+            raise refusal
+        time.sleep(0.05)
     with client:
         yield client
 

@@ -24,7 +24,7 @@ MARKS: Final[Mapping[str, tuple[str, str]]] = {
     "warning": ("!", "yellow"), "problem": ("✗", "red"),
     "ran": ("✓", "green"), "late": ("✓", "yellow"), "missed": ("✗", "red"), "due": ("●", "blue"),
     "held": ("!", "yellow"), "paused": ("–", "yellow"), "off": ("–", "yellow"), "pending": ("●", "blue"),
-    "broken": ("✗", "red"),
+    "broken": ("✗", "red"), "rejected": ("✗", "red"),
 }  # fmt: skip
 # What a run can be asked for by: how it stands, or what came of it.
 STATES: Final = tuple(sorted({*get_args(RunState), *get_args(Verdict)}))

@@ -8,6 +8,7 @@ from minion.commands.context import as_called, home_of, print_json
 from minion.commands.owner import daemon_of
 from minion.commands.presentation import mark, plain
 from minion.config import load_config
+from minion.routines.files import all_routine_files
 from minion.store.local_db import read_only
 from minion.store.routines import problem_files
 
@@ -35,11 +36,14 @@ def command(ctx: click.Context, as_json: bool) -> int:
         changed = daemon.ask("reload", {})["changed"]
     with read_only(home.store) as db:
         problems = problem_files(db)
+    there = {file.stem for file in all_routine_files(home)}
+    gone = [name for name in changed if name not in there]
     if as_json:
-        print_json({"changed": changed, "problems": problems})
+        print_json({"changed": changed, "gone": gone, "problems": problems})
         return 1 if problems else 0
-    good = [name for name in changed if name not in problems]
-    click.echo(f"Read again; changed: {', '.join(good) or 'nothing'}.")
+    good = [name for name in changed if name not in problems and name in there]
+    left = f"; gone: {', '.join(gone)}" if gone else ""
+    click.echo(f"Read again; changed: {', '.join(good) or 'nothing'}{left}.")
     for name, text in problems.items():
         click.echo(f"{mark('problem')}  {name}: {plain(text.removeprefix(f'{name}: '))}")
         click.echo(as_called(ctx, f"           minion routine edit {name}"))

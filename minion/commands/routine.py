@@ -11,7 +11,7 @@ import click
 
 from minion.commands.added import print_added
 from minion.commands.completion import complete_routine, complete_template
-from minion.commands.context import home_of, print_json, program, shown_path
+from minion.commands.context import hinting, home_of, print_json, program, shown_path
 from minion.commands.owner import add_routine, remove_routine
 from minion.commands.presentation import local_time, mark, table
 from minion.commands.routine_edit import edit
@@ -101,7 +101,9 @@ def new(ctx: click.Context, template: str | None, name: str | None, only_list: b
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{chosen.name}.yaml"
         file.write_bytes(body)
-        ctx.invoke(add, file=file, replace=False, as_json=as_json)
+        taken = name or chosen.name
+        with hinting("routine_exists", f"choose another --name, or change that one: minion routine edit {taken}"):
+            ctx.invoke(add, file=file, replace=False, as_json=as_json)
 
 
 @command.command("list")

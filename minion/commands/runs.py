@@ -19,8 +19,9 @@ from server.contract.refusals import BadUse
 )
 @click.option("--state", metavar="S", shell_complete=complete_state, help="Only runs in this state or verdict.")
 @click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=LISTED, show_default=True, metavar="N", help="At most N."
-)
+    "-n", "--limit", type=click.IntRange(1, 100_000), default=LISTED, show_default=True, metavar="N",
+    help="At most N.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
 def command(ctx: click.Context, routine: str | None, state: str | None, limit: int, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import click
 
 from minion.commands.added import print_added
 from minion.commands.completion import complete_routine
-from minion.commands.context import as_called, home_of, print_json, program
+from minion.commands.context import as_called, hinting, home_of, print_json, program
 from minion.commands.firing import fires
 from minion.commands.owner import add_routine, change_routine
 from minion.commands.presentation import spell_instant
@@ -27,6 +27,7 @@ from minion.commands.timing import (
     words_of,
 )
 from minion.config import load_config
+from minion.standing import scheduling
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines
 from server.contract.refusals import BadDocument, BadUse
@@ -160,7 +161,7 @@ def sentence(
     if not as_json:
         print_proposal(proposal)
     keep = yes or (not as_json and _agreed("Keep this routine?"))
-    added = _keep(home, proposal) if keep else None
+    added = _keep(home, proposal, _when_of(text, reading)) if keep else None
     if as_json:
         print_json(proposed(proposal, added))
     elif added is not None:
@@ -291,7 +292,7 @@ def _set_paused(ctx: click.Context, routine: str, paused: bool, as_json: bool) -
     click.echo(f"{kept.name} {'was' if already else 'is'} {state}{' already' if already else ''}.")
     if not paused:
         due = ", ".join(map(spell_instant, added.next))
-        click.echo(f"  due           {due or f'on demand only: {program(ctx)} schedule update {kept.name} WHEN'}")
+        click.echo(f"  due           {due or as_called(ctx, f'on demand only: {scheduling(kept.name)}')}")
         if added.next:
             click.echo(f"  fires         {as_called(ctx, fires(home, kept.name, added.kept.document))}")
 
@@ -301,8 +302,10 @@ def _found(home: Home, routine: str) -> KeptRoutine:
         return find_routine(db, routine)
 
 
-def _keep(home: Home, proposal: Proposal) -> Added:
-    return add_routine(home, Path("routine.yaml"), proposal.body, replace=False, command="minion schedule")
+def _keep(home: Home, proposal: Proposal, when: str) -> Added:
+    change = f'minion schedule update {proposal.name} "{when}"'
+    with hinting("routine_exists", f"choose another --name, or change when that one runs: {change}"):
+        return add_routine(home, Path("routine.yaml"), proposal.body, replace=False, command="minion schedule")
 
 
 def _change(home: Home, name: str, changes: dict[str, Any]) -> Added:

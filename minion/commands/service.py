@@ -67,7 +67,7 @@ def install(ctx: click.Context, now: bool, replace: bool, as_json: bool) -> None
             pass
     changed = place(unit, replace=replace)
     if now:
-        anew = before.active and changed
+        anew = before.active is True and changed
         for argv in init_system.commands_to_begin_anew(unit) if anew else init_system.commands_to_begin(unit):
             init_system.act(argv)
     after = init_system.ask(unit)
@@ -78,9 +78,10 @@ def install(ctx: click.Context, now: bool, replace: bool, as_json: bool) -> None
     click.echo(f"{mark('ok')}  {'wrote' if changed else 'as it was:'} {unit.file}")
     if now:
         click.echo("  the minion is up, and comes back by itself")
-    _tell_lingering(unit, after)
+    _tell_lingering(ctx, unit, after)
     if todo:
-        click.echo("  next")
+        where = f"for a session in which {_manager(unit).lower()} can be asked"
+        click.echo(f"  {'next' if after.usable else where}")
         if not after.active and _is_held(home):
             click.echo(f"    {program(ctx)} down")
         click.echo("\n".join(f"    {line}" for line in todo))
@@ -113,10 +114,10 @@ def uninstall(ctx: click.Context, now: bool, as_json: bool) -> None:
         click.echo(f"  it still runs; to stop it: {program(ctx)} down")
 
 
-def take_away(unit: Unit, *, stop: bool) -> tuple[list[str], bool]:
+def take_away(unit: Unit, *, stop: bool) -> tuple[list[str], bool | None]:
     """Remove a unit, its manager told as far as one can be: the files that went, and whether it still runs.
 
-    Raises what `remove` refuses before anything is stopped.
+    That is None where nobody can tell. Raises what `remove` refuses before anything is stopped.
     """
     from minion.setup import init_system
     from minion.setup.service import check_removable, remove
@@ -130,7 +131,7 @@ def take_away(unit: Unit, *, stop: bool) -> tuple[list[str], bool]:
     forget = init_system.command_to_forget(unit)
     if before.usable and forget is not None:
         init_system.act(forget)
-    return gone, before.active and not stop
+    return gone, None if before.active is None else before.active and not stop
 
 
 @command.command("show", short_help="Show the unit and how it stands.")
@@ -167,7 +168,7 @@ def show(ctx: click.Context, as_json: bool) -> None:
     if standing.usable:
         runs = "it runs" if standing.active else "it does not run"
         click.echo(f"system   {runs}, and {'begins' if standing.enabled else 'does not begin'} by itself")
-    _tell_lingering(unit, standing)
+    _tell_lingering(ctx, unit, standing)
     click.echo(f"\n{read_unit(unit) or unit.text}", nl=False)
 
 
@@ -191,9 +192,10 @@ def state_of(unit: Unit) -> str:
     return {"ours": "outdated", "edited": "edited", "foreign": "foreign"}[standing(there)]
 
 
-def _tell_lingering(unit: Unit, standing: Standing) -> None:
+def _tell_lingering(ctx: click.Context, unit: Unit, standing: Standing) -> None:
     if not standing.usable:
-        click.echo(f"  {_manager(unit)} cannot be asked here; any supervisor can run `minion up --foreground`")
+        other = f"any supervisor can run `{program(ctx)} up --foreground`"
+        click.echo(f"  {_manager(unit)} cannot be asked here; {other}")
     elif unit.kind == "launchd":
         click.echo("  it runs while you are logged in, as agents of launchd do")
     elif standing.lingers:

@@ -11,7 +11,7 @@ import click
 
 from minion.asking import beside
 from minion.commands.completion import complete_own_skill, complete_skill
-from minion.commands.context import as_called, home_of, print_json, program, shown_path
+from minion.commands.context import as_called, hinting, home_of, print_json, program, shown_path
 from minion.commands.presentation import mark, plain, rule, table
 from minion.config import Home, load_config
 from server.contract.refusals import NotFound, Refusal, Refused
@@ -197,7 +197,8 @@ def new(ctx: click.Context, name: str, description: str | None, folder: Path | N
     else:
         home = home_of(ctx)
         load_config(home)
-        with beside(home, f"minion skill new {name}"):
+        taken = hinting("skill_exists", "choose another name, or change that skill in its folder")
+        with beside(home, f"minion skill new {name}"), taken:
             made = add_skill(home, files, replace=False)
         path = made.skill.path
     if as_json:

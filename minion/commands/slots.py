@@ -26,8 +26,9 @@ _SAID_FROM_MS = 1000
 @click.argument("routine", metavar="[NAME]", required=False, shell_complete=complete_routine)
 @click.option("--state", metavar="S", shell_complete=complete_slot_state, help="Only slots in this state.")
 @click.option(
-    "-n", "count", type=click.IntRange(1, 100_000), default=20, show_default=True, metavar="N", help="At most N."
-)
+    "-n", "--limit", "count", type=click.IntRange(1, 100_000), default=20, show_default=True, metavar="N",
+    help="At most N.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
 def command(ctx: click.Context, routine: str | None, state: str | None, count: int, as_json: bool) -> None:
@@ -37,7 +38,7 @@ def command(ctx: click.Context, routine: str | None, state: str | None, count: i
     stands for that many that came due while no daemon ran. --state takes one of:
 
     \b
-    ran      on time               late    it ran, but not on time
+    ran      within a minute       late    it ran, but later than that
     skipped  on purpose; see why   missed  no daemon ran, or no time was left
     due      waits for its turn    held    waits for a person's decision
 

@@ -10,16 +10,13 @@ import click
 from minion.commands.context import as_called, home_of, print_json
 from minion.commands.presentation import local_time, mark, plain, spell_instant, table
 from minion.config import Config, Home, holder_now, load_config
-from minion.daemon_client import connected
+from minion.daemon_client import DAEMON, LOST, SIGN_S, SILENT, connected, way_out
 from minion.release import program_version
 from minion.routines.files import all_routine_files
 from minion.standing import standing
 from minion.store.local_db import read_only
 from server.contract.refusals import NotFound, Refused
 
-# A daemon that is well answers in milliseconds.
-_ANSWER_S: Final = 10.0
-_DAEMON: Final = "minion up"
 # So many of a list stand on the screen; `--json` has all of them.
 _MOST: Final = 10
 
@@ -55,12 +52,12 @@ def status_of(home: Home, config: Config) -> dict[str, Any]:
     if client is not None:
         try:
             with client:
-                return dict(client.ask("status", {}, timeout_s=_ANSWER_S))
+                return dict(client.ask("status", {}, timeout_s=SIGN_S))
         except Refused as refusal:
-            if refusal.code != "daemon_gone":
+            if refusal.code not in LOST:
                 raise
     holder = holder_now(home)
-    if holder is not None and holder[1] == _DAEMON:
+    if holder is not None and holder[1] == DAEMON:
         live = _silent(holder[0])
     document = _without_daemon(home, config, live)
     if holder is not None and live is None:
@@ -74,16 +71,16 @@ def daemon_now(home: Home) -> dict[str, Any] | None:
     if client is not None:
         try:
             with client:
-                return dict(client.ask("live", {}, timeout_s=_ANSWER_S))
+                return dict(client.ask("live", {}, timeout_s=SIGN_S))
         except Refused as refusal:
-            if refusal.code != "daemon_gone":
+            if refusal.code not in LOST:
                 raise
     holder = holder_now(home)
-    return None if holder is None or holder[1] != _DAEMON else _silent(holder[0])
+    return None if holder is None or holder[1] != DAEMON else _silent(holder[0])
 
 
 def _silent(pid: int) -> dict[str, Any]:
-    return {"pid": pid, "health": "silent", "trouble": ["it is only just starting, or it hangs"]}
+    return {"pid": pid, "health": "silent", "trouble": [SILENT], "fix": way_out(pid)}
 
 
 def _without_daemon(home: Home, config: Config, live: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -116,7 +113,7 @@ def _screen(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[s
     yield ""
     if said["routines"]:
         header = ["routine", "due next", "last run", "now"]
-        yield from table(header, [_row(item) for item in said["routines"]])
+        yield from table(header, [_row(item, called) for item in said["routines"]])
     else:
         yield called("No routines yet: minion routine new --list")
     yield from _needs(said, called)
@@ -135,6 +132,7 @@ def _daemon(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[s
         stopping = ", and is stopping" if daemon["stopping"] else ""
         yield f"The minion is up{stopping}: process {daemon['pid']}, since {local_time(daemon['since'])}."
     trouble = [f"{mark('problem')}  {text}" for text in daemon["trouble"] or ()]
+    trouble += [called(daemon["fix"])] if daemon.get("fix") else []
     yield from _named("health", trouble or [mark("ok")])
     ours, theirs = program_version(), daemon.get("version")
     if theirs not in (None, ours):
@@ -142,13 +140,15 @@ def _daemon(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[s
         yield from _named("version", [f"{theirs}, and this program is {ours}: {again}"])
 
 
-def _row(item: Mapping[str, Any]) -> list[str]:
+def _row(item: Mapping[str, Any], called: Callable[[str], str]) -> list[str]:
     last, state = item["last_run"], item["state"]
     due = spell_instant(item["next"]) if item["next"] else "on demand" if item["on_demand"] else "–"
     words = {"scheduled": "", "on-demand": "", "hq": "HQ schedules it"}
     now = words[state] if state in words else mark(state)
     if item["problem"]:
         now = f"{now}: {plain(item['problem'].removeprefix(item['name'] + ': '))}"
+    elif state == "rejected":
+        now = f"{now}: {called('minion decide ' + item['rejected'] + ' approve')}"
     when = local_time(last["ended_at"] or last["created_at"]) if last else ""
     ended = f"{mark(last['verdict'])} {when}" if last else "never ran"
     return [item["name"], due, ended, now]
@@ -158,7 +158,8 @@ def _needs(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[st
     """What needs somebody, with the command for each."""
     alerts = [f"{mark('warning')}  {plain(alert['text'])}" for alert in said["alerts"]]
     if said["unsent"]:
-        alerts.append(f"{said['unsent']} notices did not arrive, or not yet")
+        many = f"{said['unsent']} notices" if said["unsent"] > 1 else "1 notice"
+        alerts.append(f"{many} did not arrive, or not yet: {called('minion alerts')}")
     decisions = []
     for item in said["decisions"]:
         decisions += [plain(item["question"]), called(f"minion decide {item['id']} approve")]

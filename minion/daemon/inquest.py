@@ -35,6 +35,7 @@ from minion.store.alerts import (
     untold_alerts,
     withdraw_notice,
 )
+from minion.store.run_resume import STOPPED_BY_A_PERSON, why_not_resumed
 from minion.store.watches import (
     RunEnded,
     SlotEnded,
@@ -159,6 +160,11 @@ class Inquest:
 
     async def _run(self, db: Connection, run: RunEnded) -> None:
         name = run.routine
+        if run.state == "interrupted" and not run.final:
+            if await why_not_resumed(db, run.run_id, now=self.now) is None:
+                return  # it may go on: what comes of it counts, not where it was cut off
+            if (run.why or "").startswith(STOPPED_BY_A_PERSON):
+                return
         watch = await self._watch(db, name)
         watched = after(await watched_of(db, name), run)
         await keep_watched(db, name, watched)

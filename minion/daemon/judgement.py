@@ -2,7 +2,8 @@
 
 A run goes wrong when its verdict is `failed` (timed out and violated ones too), `unknown` (interrupted ones too:
 the work was not done, or nobody can tell) or `not-delivered`. It goes well when it is `ok`, `unchecked` or
-`partial`. A `skipped` one, cancelled by a person, is neither: it ends no row of failures and adds to none.
+`partial`. A `skipped` one, cancelled by a person, is neither: it ends no row of failures and adds to none. So are
+interrupted ones that a person's `minion down` cut off, or that may go on still (`resume`).
 """
 
 from __future__ import annotations

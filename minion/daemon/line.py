@@ -45,10 +45,10 @@ class Line:
     _queued: Counter[str] = field(default_factory=Counter)
     _tasks: set[asyncio.Future[None]] = field(default_factory=set)
 
-    def why_skipped(self, rules: Rules, *, late: bool, begun: int) -> str | None:
+    def why_skipped(self, rules: Rules, *, caught_up: bool, begun: int) -> str | None:
         """Why a slot of a routine is to be skipped now; None when it may start or wait its turn."""
         # Who asked for every slot of a window gets them one after another, and not the first of them alone.
-        queues = late and rules.catch_up == "window" and rules.overlap == "skip"
+        queues = caught_up and rules.catch_up == "window" and rules.overlap == "skip"
         running, queued = self._running[rules.routine_id], self._queued[rules.routine_id] + begun
         decision = overlap_decision("queue" if queues else rules.overlap, running, queued)
         if decision != "skip":

@@ -1,8 +1,9 @@
 """The minion API: newline-delimited JSON over a unix socket that only this user can reach.
 
-A request is `{v, id, verb, params}`; answers carry its id: any number of `{id, event}`, then one `{id, result}`
-or `{id, refusal}`. Requests of one connection may go on side by side. What a client asked for is done to its end,
-whether or not the client is still there.
+A request is `{v, id, verb, params}`; answers carry its id: `{id, begun}` at once, any number of `{id, event}`,
+then one `{id, result}` or `{id, refusal}`. Requests of one connection may go on side by side. What was begun for a
+client is done to its end, whether or not the client is still there. Nothing is begun for a client that has gone
+by then: it gave up, and was told so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import socket
 import struct
 import sys
@@ -107,6 +109,10 @@ class _Connection:
         self._askers.add(asker)
         try:
             number, verb, params = _read(line)
+            if self._is_left():
+                log.info("not begun: %s; who asked for it has given up", verb[:40])
+                return
+            self._say({"id": number, "begun": True})
             asking.set(asker)
             self._say({"id": number, "result": await self._answer(verb, params, asker)})
         except Refusal as refusal:
@@ -119,6 +125,14 @@ class _Connection:
             self._askers.discard(asker)
         with contextlib.suppress(OSError):
             await self._writer.drain()
+
+    def _is_left(self) -> bool:
+        """Whether the client has closed its connection; one that only has nothing more to ask is there still."""
+        if self._writer.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket"), 0)
+        return any(seen & select.POLLHUP for _, seen in poll.poll(0))
 
     def _say(self, said: Mapping[str, Any]) -> None:
         if self._writer.is_closing():

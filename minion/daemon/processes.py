@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from minion.process_table import entry_of
+
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _GONE_S: Final = 5.0
 # What this program starts itself: runners, the document check, who sends notices, who reads effects back.
@@ -123,10 +125,5 @@ def _children(parent: int) -> list[int]:
 
 def _stat(pid: int) -> tuple[int, str, str]:
     """(parent, start time, state) of a process; (0, "", "") when it is gone or cannot be seen."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0, "", ""
-    # The command's name stands in brackets and may hold anything: count from the last bracket.
-    fields = text[text.rindex(")") + 2 :].split()
-    return int(fields[1]), fields[19], fields[0]
+    entry = entry_of(pid)
+    return (0, "", "") if entry is None else (entry.parent, entry.started, entry.state)

@@ -18,7 +18,7 @@ from minion.daemon.timetable import ON_TIME_S, Due, Entry, Rules, Timetable
 from minion.store.slots import SlotRecord, SlotState, advance, claim, open_slots, prune_slots, settle
 from server.contract.digest import instant, parse_instant
 from server.contract.refusals import Refusal
-from server.contract.schedule import Slot, local_date
+from server.contract.schedule import Slot, local_date, slots_between
 
 if TYPE_CHECKING:
     from minion.store.writer import Connection, Writer
@@ -41,7 +41,7 @@ class Arrival:
 class Line(Protocol):
     """Where arrivals go: says of each whether there is a place for it, and starts it."""
 
-    def why_skipped(self, rules: Rules, *, late: bool, begun: int) -> str | None:
+    def why_skipped(self, rules: Rules, *, caught_up: bool, begun: int) -> str | None:
         """Why a slot is to be skipped: its routine's run goes on; None when it is to start or wait its turn.
 
         `begun`: how many slots of the routine were told so in this tick and are not taken yet.
@@ -68,6 +68,8 @@ class Scheduler:
         self._on_records = on_records
         self._stirred = asyncio.Event()
         self._ticked: datetime | None = None
+        # The routines of which slots were taken up since the last tick.
+        self._taken_up: frozenset[str] = frozenset()
         # Slots of each routine since its old ones were pruned.
         self._unpruned: Counter[str] = Counter()
         self.trouble: str | None = None
@@ -96,11 +98,12 @@ class Scheduler:
         """Write down all that came due by now and hand on what is to start. Raises `StoreFailed`."""
         now = self._clock()
         await self._mind_the_clock(now)
+        taken_up, self._taken_up = self._taken_up, frozenset()
         dues = self.timetable.due(now)
         if not dues:
             return
         begun: Counter[str] = Counter()
-        planned = [record for due in dues for record in self._records(due, now, begun)]
+        planned = [record for due in dues for record in self._records(due, now, begun, taken_up)]
         at = instant(now)
         crowded = [routine_id for routine_id, number in self._unpruned.items() if number >= _PRUNE_EVERY]
 
@@ -153,13 +156,16 @@ class Scheduler:
                     given_up.append(replace(record, state="missed", why=why))
 
         await self._writer.transact(sort_out)
+        self._taken_up = frozenset(rules.routine_id for _, rules in again)
         self._hand_on(again, now)
         self._on_records(given_up)
 
-    def _records(self, due: Due, now: datetime, begun: Counter[str]) -> list[SlotRecord]:
+    def _records(
+        self, due: Due, now: datetime, begun: Counter[str], taken_up: Collection[str]
+    ) -> list[SlotRecord]:
         """What is written down of a trigger's slots: one record each, or one for over a hundred missed ones.
 
-        `begun` counts what starts in this tick, by routine.
+        `begun` counts what starts in this tick, by routine; of those in `taken_up` earlier slots were just begun.
         """
         arrived, entry = due.arrived, due.entry
         halted, routine_id = self._halted(), entry.rules.routine_id
@@ -171,7 +177,9 @@ class Scheduler:
             found.append(replace(newest, key=f"missed {arrived.missed} until {newest.key}", count=arrived.missed))
         for slot in arrived.run:
             late = _age_s(slot.at, entry.rules, now) >= ON_TIME_S
-            why = halted or self._line.why_skipped(entry.rules, late=late, begun=begun[routine_id])
+            # The newest of several may be on time: it is caught up with them all the same.
+            caught_up = late or begun[routine_id] > 0 or routine_id in taken_up
+            why = halted or self._line.why_skipped(entry.rules, caught_up=caught_up, begun=begun[routine_id])
             begun[routine_id] += why is None
             found.append(_record(entry, slot, "due" if why is None else "skipped", why))
         return found
@@ -208,6 +216,9 @@ def too_late(record: SlotRecord, entry: Entry, now: datetime) -> str | None:
     age_s = (reached - due_at).total_seconds()
     same_day = local_date(entry.schedule, reached) <= local_date(entry.schedule, due_at)
     in_time = {"latest": same_day, "window": age_s <= rules.window_s, "none": False}[rules.catch_up]
+    only_newest = rules.catch_up == "latest" and rules.overlap == "skip"
+    if only_newest and slots_between(entry.schedule, due_at, reached, 0)[1]:
+        return "a newer one came due meanwhile"
     if in_time or age_s < ON_TIME_S:
         return None
     return _policy(rules)

@@ -25,7 +25,7 @@ from minion.daemon.reconciler import Reconciler
 from minion.daemon.resumption import Resumption
 from minion.store.claims import claim_of
 from minion.store.run_log import move, open_run, take_event
-from minion.store.run_resume import Interrupted, call_off, interrupted_runs
+from minion.store.run_resume import Interrupted, call_off, interrupted_runs, note_overdue
 from minion.wire import Event, Order, WireError
 from server.contract.digest import instant
 from server.contract.refusals import Refusal
@@ -134,6 +134,7 @@ class Supervisor:
     async def interrupted(self) -> list[Interrupted]:
         """The runs that may be resumed, as far as the store can tell; oldest first."""
         now = self._clock()
+        await self._writer.transact(lambda db: note_overdue(db, now=now))
         return await self._writer.transact(lambda db: interrupted_runs(db, now=now))
 
     async def _to_its_end(self, order: Order) -> RunState:
@@ -249,6 +250,11 @@ class Supervisor:
             self._withdrawn.add(ending)
             ending.add_done_callback(self._withdrawn.discard)
         return order is not None
+
+    @property
+    def queued(self) -> list[str]:
+        """The ids of the runs that wait for their place."""
+        return list(self._queued)
 
     def flight_of(self, run_id: str) -> Flight | None:
         """The runner that performs a run; None when none does."""

@@ -45,12 +45,13 @@ class Watchdog:
     """Takes in what happened (`take_in`) and tells it (`send_due`); `run` does both as long as the daemon is up.
 
     `send` has items delivered (see `minion.messenger`), `pause` writes `paused: true` into a routine's file,
-    `there` says whether a routine has a file.
+    `there` says whether a routine has a file, `called` how a command is called from anywhere.
     """
 
     def __init__(
         self, writer: Writer, clock: Clock, *, config: Callable[[], Config], send: Send,
         pause: Callable[[str], Awaitable[None]], there: Callable[[str], bool],
+        called: Callable[[str], str] = lambda command: command,
     ) -> None:  # fmt: skip
         self._writer = writer
         self._clock = clock
@@ -58,10 +59,13 @@ class Watchdog:
         self._send = send
         self._pause = pause
         self._there = there
+        self._called = called
         self._switches = Switches()
         self._stirred = asyncio.Event()
         self._waiting = asyncio.Event()
         self._sending = asyncio.Lock()
+        # Two that take in at once would both have a routine pause itself, and the end has seconds only.
+        self._taking_in = asyncio.Lock()
         # Whether it may have changed who is told, or which routines there are.
         self._reread = True
         self._over = False
@@ -109,17 +113,18 @@ class Watchdog:
 
     async def take_in(self) -> None:
         """Open and close alerts for all that happened; pause what is to pause itself. Raises `StoreFailed`."""
-        reread, self._reread = self._reread, False
-        try:
-            while await self._hear():
-                pass
-            to_pause = await self._look(reread=reread)
-        except Refusal:
-            self._reread = self._reread or reread
-            raise
-        for routine in to_pause:
-            await self._pause_itself(routine)
-        self._waiting.set()
+        async with self._taking_in:
+            reread, self._reread = self._reread, False
+            try:
+                while await self._hear():
+                    pass
+                to_pause = await self._look(reread=reread)
+            except Refusal:
+                self._reread = self._reread or reread
+                raise
+            for routine in to_pause:
+                await self._pause_itself(routine)
+            self._waiting.set()
 
     async def send_due(self, *, at_once: bool = False) -> int:
         """Have everything told that is due, one message for each way; how many went out. Raises `StoreFailed`."""
@@ -130,7 +135,8 @@ class Watchdog:
             if not groups and not pings:
                 return 0
             name = self._config().name
-            items = [*(message(group, minion=name) for group in groups), *(ping.item() for ping in pings)]
+            messages = [message(group, minion=name, called=self._called) for group in groups]
+            items = [*messages, *(ping.item() for ping in pings)]
             outcomes = await self._send(items)
             await self._note(groups, outcomes[: len(groups)])
             told = self._switches.settle(pings, outcomes[len(groups) :], self._clock())
@@ -177,7 +183,8 @@ class Watchdog:
 
         for group, outcome in zip(groups, outcomes, strict=True):
             if outcome.state != "sent":
-                log.warning("%d notices did not go out: %s", len(group), outcome.problem)
+                many = f"{len(group)} notices" if len(group) > 1 else "a notice"
+                log.warning("%s did not go out: %s (minion alerts)", many, outcome.problem)
         await self._writer.transact(write)
 
     async def _pause_itself(self, routine: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from minion.doctor.house import config_of
 from minion.doctor.remedies import edit, edit_routine, quoted, reinstall
 from minion.engines.registry import AVAILABLE
 from minion.routines.files import all_routine_files, read_file
+from minion.routines.telling import missing_for, missing_for_notify
 from minion.runner.webhook import webhook_of
 from minion.secrets_file import read_secrets
 from minion.skills.loader import (
@@ -26,6 +27,8 @@ from minion.skills.loader import (
     pinned_digests,
     skill_places,
 )
+from minion.store.local_db import read_only
+from minion.store.routines import list_routines
 from server.contract.refusals import Refusal
 
 # The bundled skill that looks into no repository; nor does the one that reports.
@@ -70,11 +73,12 @@ def documents(home: Home, now: str, fit: list[Mapping[str, Any]] | None = None) 
             bad.append(problem(f"routine {file.stem}", says, edit_routine(file.stem)))
         else:
             admitted.append(answer)
+    bad += _gone(home, {file.stem for file in files})
     if not bad:
         bad = [ok("routines", _list_of(admitted))]
     if fit is not None:
         fit.extend(admitted)
-    lacking = [*_without_repository(admitted), *_missing_secrets(home, admitted, skills)]
+    lacking = [*_without_repository(admitted), *_missing_secrets(home, admitted, skills), *_untold(home, admitted)]
     return [*found, *bad, *_passed(admitted), *lacking]
 
 
@@ -130,6 +134,38 @@ def _unfit(home: Home, file: Path, document: Mapping[str, Any], skills: _Skills)
     if missing:
         return f"{file} names the skill {missing[0]}, which is not there (minion skill list)."
     return None
+
+
+def _gone(home: Home, names: Collection[str]) -> list[Finding]:
+    """The routines in use whose files are gone: nothing of them runs."""
+    try:
+        with read_only(home.store) as db:
+            kept = [routine.name for routine in list_routines(db)]
+    except Refusal:
+        return []  # there is no store yet, or the finding on it says so
+    return [
+        problem(f"routine {name}", f"Its file is gone from {home.routines}, so it does not run;"
+                " put it back, or take the routine out of use.", f"minion routine remove {name}")
+        for name in kept if name not in names
+    ]  # fmt: skip
+
+
+def _untold(home: Home, routines: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """The programs and secrets by which people are to be told, and that are not there."""
+    try:
+        held = read_secrets(home.secrets_file)
+    except (Refusal, OSError):
+        return []  # said by the finding on the secrets
+    by_hand = edit(home.secrets_file, private=True)
+    config = config_of(home)
+    lacks = [(f"routine {routine['name']}", edit_routine(routine["name"]), lack)
+             for routine in routines for lack in missing_for(routine, held)]  # fmt: skip
+    if config is not None:
+        lacks += [("config", "minion setup", lack) for lack in missing_for_notify(config.notify, held)]
+    return [
+        warning(name, f"Its {lack.says}: nobody is told that way.", by_hand if lack.kind == "secret" else fix)
+        for name, fix, lack in lacks
+    ]
 
 
 def _passed(routines: Sequence[Mapping[str, Any]]) -> list[Finding]:

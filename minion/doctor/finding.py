@@ -54,7 +54,8 @@ def refused(name: str, refusal: Refusal, fix: str) -> Finding:
     """A refusal as a problem; its hint is the fix if it is a command as it stands, else part of what is said."""
     if _COMMAND.fullmatch(refusal.hint):
         return problem(name, refusal.sentence, refusal.hint)
-    return problem(name, f"{refusal.sentence.rstrip('.')}; {refusal.hint.rstrip('.')}.", fix)
+    end = "" if refusal.hint.endswith(("?", "!", ".")) else "."
+    return problem(name, f"{refusal.sentence.rstrip('.')}; {refusal.hint}{end}", fix)
 
 
 def attempt(name: str, check: Callable[[], Sequence[Finding]], fix: str) -> list[Finding]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from minion.config import Config, Home, holder_of, load_config
-from minion.daemon_client import connected
+from minion.daemon_client import connected, way_out
 from minion.doctor.finding import Finding, ok, problem, refused, warning
 from minion.doctor.remedies import edit, give_back, install_zones, quoted, reinstall
 from minion.engines.registry import AVAILABLE
@@ -105,7 +105,7 @@ def _used(home: Home, said: bytes) -> Finding:
     except Refusal:
         pass
     says = f"The daemon (process {pid}) owns the home and does not answer."
-    return problem("lock", says, f"kill -KILL {pid} && sleep 1 && minion up")
+    return problem("lock", says, way_out(pid))
 
 
 def left_behind(home: Home) -> list[Finding]:

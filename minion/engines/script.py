@@ -25,6 +25,8 @@ MOST_EFFECTS = 100
 WORDS_OF_FAILURE = 600
 # Characters of what a script said on stderr that its run's log keeps: the end, where the reason stands.
 LOGGED = 32_768
+# Where the tool host cut stderr, half a secret may stand, which nobody knows for one: so many characters go too.
+CUT_EDGE = 8_192
 
 
 class ScriptEngine:
@@ -121,13 +123,12 @@ def read_result(result: ToolResult, redact: Callable[[Any], Any]) -> TaskResult:
 
     `redact` takes secrets out of all that it said: text, data, effects and the words of a failure.
     """
-    # Redacted before it is cut: half a secret would not be known for one.
-    said: str = redact(result.stderr.decode("utf-8", "replace").strip())
+    said, log = _said(result, redact)
     common: dict[str, Any] = {
         "exit": result.exit,
         "truncated": result.truncated,
         "duration_ms": result.duration_ms,
-        "log": said if len(said) <= LOGGED else f"… {len(said) - LOGGED} characters before …\n{said[-LOGGED:]}",
+        "log": log,
     }
     if result.exit != 0:
         words = said[-WORDS_OF_FAILURE:]
@@ -138,6 +139,16 @@ def read_result(result: ToolResult, redact: Callable[[Any], Any]) -> TaskResult:
     if result.truncated:
         return _cut_short(redact(text), result.truncated, common)
     return _read_output(text, redact, common)
+
+
+def _said(result: ToolResult, redact: Callable[[Any], Any]) -> tuple[str, str]:
+    """What a script said on stderr, as far as it was kept, and that as its run's log keeps it."""
+    # Redacted before it is cut: half a secret would not be known for one.
+    said: str = redact(result.stderr.decode("utf-8", "replace").strip())
+    if result.dropped:
+        said = said[CUT_EDGE:]
+        return said, f"… over {result.dropped} bytes before …\n{said[-LOGGED:]}"
+    return said, said if len(said) <= LOGGED else f"… {len(said) - LOGGED} characters before …\n{said[-LOGGED:]}"
 
 
 def _cut_short(text: str, dropped: int, common: dict[str, Any]) -> TaskResult:

@@ -26,6 +26,7 @@ from server.contract.quota import Limits
 TOOL_HOST = Path(__file__).with_name("tool_host.py")
 PROTOCOL = 1
 LINE_MOST = 1024 * 1024  # bytes; the host's own lines stay below 70 KiB
+STDERR_MOST = 48 * 1024  # bytes; the host keeps so much of its end
 REASON_MOST = 400  # characters of bubblewrap's own words
 CLOSE_S = 5.0
 # Beyond a request's own timeout: TERM, KILL, giving up and draining take 3 s, the rest is for a slow machine.
@@ -41,8 +42,8 @@ class ToolResult:
     """How one command ended.
 
     `exit` is its code, or None when it failed otherwise: `why` then says how (not found, timeout, signal 9,
-    killed, tool host died). `stdout` and `stderr` together are at most `max_bytes`; `truncated` counts the
-    bytes beyond them.
+    killed, tool host died). `stdout` is at most `max_bytes`, and `truncated` counts the bytes beyond them;
+    `stderr` is the end of it, and `dropped` counts the bytes before that.
     """
 
     exit: int | None
@@ -51,6 +52,7 @@ class ToolResult:
     truncated: int
     why: str | None
     duration_ms: int
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class _End:
 
     exit: int | None
     truncated: int
+    dropped: int
     why: str | None
 
 
@@ -70,7 +73,7 @@ class _Call:
     """A request under way: what came for it, checked, until its last message."""
 
     def __init__(self, max_bytes: int) -> None:
-        self.allowance = max_bytes
+        self.allowance = {"stdout": max_bytes, "stderr": STDERR_MOST}
         self.inbox: asyncio.Queue[tuple[str, bytes] | _End] = asyncio.Queue()
 
     def take(self, message: dict[str, Any]) -> bool:
@@ -80,17 +83,21 @@ class _Call:
             if stream not in ("stdout", "stderr") or not isinstance(text, str):
                 raise _Nonsense("output without a stream")
             body = base64.b64decode(text, validate=True)
-            self.allowance -= len(body)
-            if self.allowance < 0:
+            self.allowance[stream] -= len(body)
+            if self.allowance[stream] < 0:
                 raise _Nonsense("more output than was asked for")
             self.inbox.put_nowait((stream, body))
             return False
-        code, truncated, why = message.get("exit"), message.get("truncated"), message.get("why")
+        code, why = message.get("exit"), message.get("why")
+        truncated, dropped = message.get("truncated"), message.get("dropped")
         if not (code is None or (isinstance(code, int) and 0 <= code <= 255)):
             raise _Nonsense("an exit code that is none")
-        if not isinstance(truncated, int) or truncated < 0 or not (why is None or isinstance(why, str)):
+        if not isinstance(truncated, int) or not isinstance(dropped, int) or min(truncated, dropped) < 0:
             raise _Nonsense("an end that is none")
-        self.inbox.put_nowait(_End(code, truncated, None if code is not None else why or "no reason given"))
+        if not (why is None or isinstance(why, str)):
+            raise _Nonsense("a reason that is none")
+        why = None if code is not None else why or "no reason given"
+        self.inbox.put_nowait(_End(code, truncated, dropped, why))
         return True
 
 
@@ -169,15 +176,16 @@ class ToolHost:
     ) -> ToolResult:
         """Run one command in `cwd` (a path inside) and wait for its end; several may run at once.
 
-        `env` is added to the envelope's. `on_output(stream, bytes)` is called as output comes. A cancelled
-        call ends the command. Never raises for what the command or the host does: see `ToolResult`.
+        `env` is added to the envelope's. `on_output(stream, bytes)` is called as stdout comes, and last with the
+        end of stderr. A cancelled call ends the command. Never raises for what the command or the host does: see
+        `ToolResult`.
         """
         started = time.perf_counter()
         self._last_id += 1
         key, call = self._last_id, _Call(max_bytes)
         output: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         if self._dead is not None:
-            return _result(output, _End(None, 0, self._dead), started)
+            return _result(output, _End(None, 0, 0, self._dead), started)
         self._calls[key] = call
         request = {"id": key, "op": "run", "argv": list(argv), "cwd": cwd, "stdin": stdin}
         request |= {"env": {**self._env, **(env or {})}, "timeout_s": timeout_s, "max_bytes": max_bytes}
@@ -192,7 +200,7 @@ class ToolHost:
         except TimeoutError:
             if not limit.expired():
                 raise
-            item = _End(None, 0, "tool host does not answer")
+            item = _End(None, 0, 0, "tool host does not answer")
             self._fail("tool host does not answer")
         finally:
             if self._calls.pop(key, None) is not None and self._dead is None:
@@ -252,7 +260,7 @@ class ToolHost:
         self._dead = self._dead or why
         self._kill()
         for call in self._calls.values():
-            call.inbox.put_nowait(_End(None, 0, self._dead))
+            call.inbox.put_nowait(_End(None, 0, 0, self._dead))
         self._calls.clear()
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -289,7 +297,7 @@ class ToolHost:
 def _result(output: dict[str, list[bytes]], end: _End, started: float) -> ToolResult:
     elapsed = int((time.perf_counter() - started) * 1000)
     stdout, stderr = b"".join(output["stdout"]), b"".join(output["stderr"])
-    return ToolResult(end.exit, stdout, stderr, end.truncated, end.why, elapsed)
+    return ToolResult(end.exit, stdout, stderr, end.truncated, end.why, elapsed, end.dropped)
 
 
 def _python() -> str:

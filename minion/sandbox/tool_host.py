@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # importing typing for its constant would cost 3 ms of every 
     from typing import Any, NoReturn
 
 VERSION = 1
-PAYLOAD = 48 * 1024  # bytes of output in one line: with base64 it stays far below the client's line limit
+PAYLOAD = 48 * 1024  # bytes of output in one line (base64 stays far below the client's limit), and of stderr's end
 BACKLOG = 1024 * 1024  # bytes waiting for a slow client before the output of children is left in their pipes
 PIPE_MOST = 1024 * 1024  # bytes, the most a pipe can hold for an ordinary user (pipe-max-size)
 TERM_TO_KILL_S, KILL_TO_GIVING_UP_S, DRAIN_S, END_S = 0.5, 2.0, 0.2, 3.0
@@ -40,13 +40,13 @@ class Job:
     def __init__(self, key: int | str, pid: int, deadline: float, allowance: int) -> None:
         self.key, self.pid = key, pid
         self.due = deadline  # the monotonic instant of the next step, though nothing is read until then
-        self.allowance = allowance  # bytes of output that may still be passed on
-        self.truncated = 0  # bytes of output beyond it
+        self.allowance = allowance  # bytes of stdout that may still be passed on
+        self.truncated = self.dropped = 0  # bytes of stdout beyond it; bytes of stderr before its end
+        self.tail = self.start_error = b""  # the end of stderr; why exec failed
         self.why: str | None = None  # set when the host ends the request itself
         self.forced, self.status = False, RUNNING
         self.feed, self.food = NO_PIPE, memoryview(b"")
         self.outlets: dict[int, str] = {}  # descriptor -> "stdout", "stderr" or "start" (why exec failed)
-        self.start_error = b""
 
 
 class Host:
@@ -120,28 +120,27 @@ class Host:
             else:
                 self.start(key, checked(request))
         except BadRequest as wrong:
-            self.answer(key, None, 0, str(wrong))
+            self.answer(key, None, str(wrong))
         except OSError as failure:
-            self.answer(key, None, 0, f"could not start: {failure.strerror}")
+            self.answer(key, None, f"could not start: {failure.strerror}")
 
     def say(self, message: dict[str, Any]) -> None:
         """Queue one message for the client."""
-        self.outgoing += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        line = json.dumps(message, default=lambda body: binascii.b2a_base64(body, newline=False).decode())
+        self.outgoing += line.encode() + b"\n"
 
-    def answer(self, key: int | str | None, code: int | None, truncated: int, why: str | None) -> None:
+    def answer(self, key: int | str | None, code: int | None, why: str | None, job: Job | None = None) -> None:
         """Queue the last message of a request: `why` is said whenever there is no exit code."""
-        reason = {} if why is None else {"why": why[:300]}
-        self.say({"id": key, "exit": code, "truncated": truncated, **reason})
+        cut = {"truncated": job.truncated if job else 0, "dropped": job.dropped if job else 0}
+        self.say({"id": key, "exit": code, **cut, **({} if why is None else {"why": why[:300]})})
 
     def flush(self, event: int) -> None:
         """Write what the client takes now."""
         self.open = self.open and not event & ~select.POLLOUT
         try:
             del self.outgoing[: os.write(1, self.outgoing[: 64 * 1024])]
-        except BlockingIOError:
-            return
-        except OSError:
-            self.open = False
+        except OSError as failure:
+            self.open = self.open and isinstance(failure, BlockingIOError)
 
     def start(self, key: int | str, request: dict[str, Any]) -> None:
         """Fork the request's process in a session of its own; raises `OSError` when the host cannot."""
@@ -157,10 +156,9 @@ class Host:
             for fd in fds:
                 os.close(fd)
             raise
-        for fd in (stdin, out_w, err_w, fault_w):
-            os.close(fd)
-        for fd in (out, err, fault, feed):
-            os.set_blocking(fd, False)
+        for theirs, ours in ((stdin, feed), (out_w, out), (err_w, err), (fault_w, fault)):
+            os.close(theirs)
+            os.set_blocking(ours, False)
         job = Job(key, pid, time.monotonic() + request["timeout_s"], request["max_bytes"])
         job.outlets = {out: "stdout", err: "stderr", fault: "start"}
         job.feed, job.food = feed, memoryview(request["stdin"])
@@ -190,13 +188,15 @@ class Host:
             os.close(fd)
         elif stream == "start":
             job.start_error += portion
+        elif stream == "stderr":  # told at the end: what stands last is why a command failed
+            job.dropped += max(0, len(job.tail) + len(portion) - PAYLOAD)
+            job.tail = (job.tail + portion)[-PAYLOAD:]
         else:
             kept = portion[: job.allowance]
             job.allowance -= len(kept)
             job.truncated += len(portion) - len(kept)
             if kept:
-                body = binascii.b2a_base64(kept, newline=False).decode()
-                self.say({"id": job.key, "stream": stream, "b64": body})
+                self.say({"id": job.key, "stream": stream, "b64": kept})
         return len(portion)
 
     def stop(self, job: Job, why: str) -> None:
@@ -245,7 +245,9 @@ class Host:
         if why is None:
             code = os.waitstatus_to_exitcode(job.status)
             code, why = (code, None) if code >= 0 else (None, f"signal {-code}")
-        self.answer(job.key, code, job.truncated, why)
+        if job.tail:
+            self.say({"id": job.key, "stream": "stderr", "b64": job.tail})
+        self.answer(job.key, code, why, job)
 
     def end(self) -> None:
         """Kill everything that was started, in bounded time; as process 1 the kernel does it at the exit."""
@@ -328,11 +330,9 @@ def send(pid: int, number: int, *, group: bool) -> None:
     """Signal a process group or one process; one that is gone, or may not be signalled, is left alone."""
     try:
         (os.killpg if group else os.kill)(pid, number)
-    except ProcessLookupError:
-        if group:  # a child that has not come to its setsid yet leads no group
+    except OSError as failure:
+        if group and isinstance(failure, ProcessLookupError):  # it has not come to its setsid yet, and leads none
             send(pid, number, group=False)
-    except PermissionError:
-        return
 
 
 def descendants(root: int) -> list[int]:
@@ -358,8 +358,8 @@ def bind_to_parent(parent: int | None) -> bool:
     """On Linux: end with the parent, adopt orphans, be closed to the children; False when it is gone.
 
     As process 1 of a pid namespace the parent's end kills outright. Elsewhere it asks (SIGTERM): a killed host
-    kills nothing any more. Not dumpable: a child of the same user can then neither trace the host nor open its
-    pipes through /proc. Namespaces do not hide the session keyring: a new one.
+    kills nothing. Not dumpable: a child of the same user can then neither trace the host nor open its pipes in
+    /proc. Namespaces do not hide the session keyring: a new one.
     """
     if sys.platform == "linux":
         import ctypes

@@ -26,24 +26,29 @@ _LINGERING: Final = Path("/var/lib/systemd/linger")
 class Standing:
     """How a unit stands with its manager: whether one can be talked to here, and what it says.
 
+    `enabled` and `active` are None where nobody can be asked.
     `lingers`: whether this user's services go on without a session; None where nobody can tell, or on macOS.
     """
 
     usable: bool
-    enabled: bool
-    active: bool
+    enabled: bool | None
+    active: bool | None
     lingers: bool | None
 
 
 def ask(unit: Unit) -> Standing:
     """What the system says of a unit; nothing is changed."""
     if unit.kind == "launchd":
+        if shutil.which("launchctl", path=search_path()) is None:
+            return Standing(False, None, None, None)
         loaded = _said("launchctl", "print", _launchd_name(unit)) is not None
-        return Standing(shutil.which("launchctl", path=search_path()) is not None, loaded, loaded, None)
+        return Standing(True, loaded, loaded, None)
     usable = _said("systemctl", "--user", "show", "--property=Version") is not None
-    enabled = usable and _said("systemctl", "--user", "is-enabled", unit.name) == "enabled"
-    active = usable and _said("systemctl", "--user", "is-active", unit.name) in ("active", "activating")
-    return Standing(usable, enabled, active, lingers())
+    if not usable:
+        return Standing(False, None, None, lingers())
+    enabled = _said("systemctl", "--user", "is-enabled", unit.name) == "enabled"
+    active = _said("systemctl", "--user", "is-active", unit.name) in ("active", "activating")
+    return Standing(True, enabled, active, lingers())
 
 
 def lingers() -> bool | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from server.contract.digest import canonical_json, new_id
+from server.contract.digest import begins_id, canonical_json, new_id
 from server.contract.refusals import BadUse, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ async def answer_decision(db: Connection, text: str, answer: Answer, *, by: str,
     Raises `NotFound`, `BadUse` for a beginning that fits several, `Refused` when it has an answer already.
     """
     query = "SELECT * FROM decisions WHERE substr(id, 1, ?) = ? LIMIT 2"
-    rows = list(await db.execute_fetchall(query, (len(text), text))) if text.startswith("dec_") else []
+    rows = list(await db.execute_fetchall(query, (len(text), text))) if begins_id(text, "dec_") else []
     if len(rows) > 1:
         raise BadUse("ambiguous", f"Several decisions begin with {text}.", hint="minion decisions")
     if not rows:
@@ -103,6 +103,24 @@ def list_decisions(db: sqlite3.Connection, *, answered: bool = False) -> list[di
     rows = db.execute(f"SELECT * FROM decisions {where} ORDER BY rowid").fetchall()  # noqa: S608 - our words
     names = ("id", "kind", "routine", "question", "opened_at", "answer", "answered_at", "answered_by")
     return [{name: row[name] for name in names} | {"subject": json.loads(row["subject"])} for row in rows]
+
+
+def rejected_changes(db: sqlite3.Connection) -> dict[str, str]:
+    """The decision that keeps each routine, by its name, from running: rejected, and nothing came after it.
+
+    What comes after it: a run, an approval, another question. A slot that was skipped for it renews it.
+    """
+    rows = db.execute(
+        "SELECT d.id, d.routine FROM decisions d WHERE d.answer = 'reject' AND d.kind = 'lock'"
+        " AND NOT EXISTS (SELECT 1 FROM decisions o WHERE o.routine_id = d.routine_id AND o.answer IS NULL)"
+        " AND max(d.answered_at, coalesce((SELECT max(settled_at) FROM slots s"
+        "   WHERE s.routine_id = d.routine_id AND s.decision_id = d.id), ''))"
+        "  > max(coalesce((SELECT max(created_at) FROM runs r WHERE r.routine = d.routine), ''),"
+        "   coalesce((SELECT max(answered_at) FROM decisions a"
+        "    WHERE a.routine_id = d.routine_id AND a.answer = 'approve'), ''))"
+        " ORDER BY d.answered_at"
+    )
+    return {row["routine"]: row["id"] for row in rows.fetchall()}
 
 
 def _decision(row: sqlite3.Row) -> Decision:

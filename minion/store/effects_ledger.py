@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from minion.store.run_end import restate
 from minion.store.run_log import append_event
+from server.contract.digest import begins_id
 from server.contract.refusals import BadUse, NotFound, Refused
 from server.contract.run import EffectState, has_ended
 
@@ -120,7 +121,7 @@ async def _found(db: Connection, text: str) -> sqlite3.Row:
         "SELECT e.*, r.routine, r.state AS run_state FROM effects AS e JOIN runs AS r ON r.id = e.run_id"
         " WHERE substr(e.id, 1, ?) = ? LIMIT 2"
     )
-    rows = list(await db.execute_fetchall(query, (len(text), text))) if text.startswith("eff_") else []
+    rows = list(await db.execute_fetchall(query, (len(text), text))) if begins_id(text, "eff_") else []
     hint = "minion effects --unsettled"
     if len(rows) > 1:
         raise BadUse("ambiguous", f"Several effects begin with {text[:40]}.", hint=hint)

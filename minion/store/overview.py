@@ -151,6 +151,16 @@ def paused_since(db: Reader, routine_id: str) -> str | None:
     return since
 
 
+def pausing_itself(db: Reader, routine: str) -> tuple[int, str | None] | None:
+    """How often in a row a routine went wrong, and what is said of its newest run, while it is to pause itself.
+
+    None when it is not, or did so and people were told: a daemon that was stopped on the way tells them later.
+    """
+    query = "SELECT failures, newest FROM watches WHERE routine = ? AND paused = 'due'"
+    row = db.execute(query, (routine,)).fetchone()
+    return (row["failures"], row["newest"]) if row is not None else None
+
+
 def first_up_at(db: Reader) -> str | None:
     """When a daemon first ran this home; None when none ever did."""
     row = db.execute("SELECT value FROM meta WHERE key = 'first_up'").fetchone()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from server.contract.digest import canonical_json, digest_of, new_id
+from server.contract.digest import begins_id, canonical_json, digest_of, new_id
 from server.contract.refusals import BadUse, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def find_routine(db: sqlite3.Connection, text: str) -> KeptRoutine:
     """
     kept = list_routines(db)
     found = [item for item in kept if item.name == text] or [
-        item for item in kept if text.startswith("trig_") and item.id.startswith(text)
+        item for item in kept if begins_id(text, "trig_") and item.id.startswith(text)
     ]
     if len(found) > 1:
         hint = "give more of the id, or the name; `minion routine list` shows both"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from minion.store.chained import event_body, home_body, step_body
 from minion.store.routines import nearest_name
-from server.contract.digest import CHAIN_START, first_broken_link
+from server.contract.digest import CHAIN_START, begins_id, first_broken_link
 from server.contract.refusals import BadUse, NotFound
 from server.contract.run import has_ended
 from server.contract.topology import CanonicalBlock, canonical_sequence
@@ -57,7 +57,7 @@ def find_run(db: sqlite3.Connection, text: str) -> str:
     else:
         query = "SELECT id FROM runs WHERE routine = ? ORDER BY ordinal DESC LIMIT 1"
         rows = db.execute(query, (name,)).fetchall()
-    if not rows and text.startswith("run_"):
+    if not rows and begins_id(text, "run_"):
         rows = db.execute("SELECT id FROM runs WHERE substr(id, 1, ?) = ? LIMIT 2", (len(text), text)).fetchall()
     if len(rows) == 1:
         return str(rows[0]["id"])

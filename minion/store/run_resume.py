@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.store.run_end import end_run
-from minion.store.run_log import move
+from minion.store.run_log import append_home, chain_heads, move
 from minion.store.standing import halt_of
 from server.contract.digest import instant, parse_instant
 
@@ -20,6 +21,8 @@ WITHIN: Final = timedelta(hours=24)
 MOST_RESUMES: Final = 3
 NOT_ALLOWED: Final = "its routine does not allow it"
 _NOT: Final = "; not resumed: "
+# Why runs are interrupted that a person cut off: nothing went wrong with them.
+STOPPED_BY_A_PERSON: Final = "a person stopped the minion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,11 @@ async def why_not_resumed(db: Connection, run_id: str, *, now: datetime) -> str 
     return next((why for holds, why in words if holds), None)
 
 
+def goes_on(run: Mapping[str, Any], routine: Mapping[str, Any]) -> bool:
+    """Whether an interrupted run will be tried to go on with, as far as it and its routine say."""
+    return bool(routine.get("resume")) and not routine.get("paused") and _NOT not in (run["why"] or "")
+
+
 async def events_taken(db: Connection, run_id: str) -> int:
     """How many events of its runner a run has in the store."""
     query = "SELECT count(seq) AS taken FROM events WHERE run_id = ?"
@@ -118,10 +126,28 @@ async def call_off(db: Connection, run_id: str, why: str, *, now: str) -> None:
 
 async def note_not_resumed(db: Connection, run_id: str, why: str) -> None:
     """Say in an interrupted run's own words why it does not go on although its routine allows it."""
-    rows = list(await db.execute_fetchall("SELECT why FROM runs WHERE id = ?", (run_id,)))
-    before = str(rows[0]["why"] or "").partition(_NOT)[0] if rows else ""
-    words = (f"{before}{_NOT}{why}".removeprefix("; "), run_id)
-    await db.execute("UPDATE runs SET why = ? WHERE id = ? AND state = 'interrupted'", words)
+    rows = list(await db.execute_fetchall("SELECT * FROM runs WHERE id = ?", (run_id,)))
+    if not rows or rows[0]["state"] != "interrupted":
+        return
+    run = rows[0]
+    before = str(run["why"] or "").partition(_NOT)[0]
+    await db.execute("UPDATE runs SET why = ? WHERE id = ?", (f"{before}{_NOT}{why}".removeprefix("; "), run_id))
+    # Sealed again: only now this end is the last one, and whoever watches is to hear of it.
+    sealed = {name: run[name] for name in ("state", "outcome", "verdict")} | {"not_resumed": why}
+    await append_home(db, "run", run_id, sealed | await chain_heads(db, run_id))
+
+
+async def note_overdue(db: Connection, *, now: datetime) -> None:
+    """Say of interrupted runs that could have gone on, and cannot any more, that they do not."""
+    query = (
+        "SELECT runs.id FROM runs JOIN routines ON routines.id = runs.routine_id WHERE runs.state = 'interrupted'"
+        " AND json_extract(routines.document, '$.resume') AND coalesce(runs.why, '') NOT LIKE ?"
+        " ORDER BY runs.ordinal"
+    )
+    for row in list(await db.execute_fetchall(query, (f"%{_NOT}%",))):
+        why = await why_not_resumed(db, row["id"], now=now)
+        if why is not None:
+            await note_not_resumed(db, row["id"], why)
 
 
 async def _effects_now(db: Connection, run_id: str) -> dict[str, str]:

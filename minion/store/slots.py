@@ -147,13 +147,13 @@ async def prune_slots(db: Connection, routine_id: str, *, keep: int = KEPT_SLOTS
 def list_slots(
     db: sqlite3.Connection, *, routine: str | None = None, state: str | None = None, limit: int = 20
 ) -> list[dict[str, Any]]:
-    """The newest slots first, at most `limit`, of one routine and in one state if asked."""
+    """The slots that were due last first, at most `limit`, of one routine and in one state if asked."""
     wheres, values = ["1"], []
     for column, value in (("routine", routine), ("state", state)):
         if value is not None:
             wheres.append(f"{column} = ?")
             values.append(value)
-    query = f"SELECT * FROM slots WHERE {' AND '.join(wheres)} ORDER BY position DESC LIMIT ?"  # noqa: S608
+    query = f"SELECT * FROM slots WHERE {' AND '.join(wheres)} ORDER BY due_at DESC, position DESC LIMIT ?"  # noqa: S608
     names = ("routine", "shown", "due_at", "state", "count", "why", "run_id", "decision_id", "noticed_at",
              "settled_at", "key", "trigger")  # fmt: skip
     rows = db.execute(query, (*values, limit)).fetchall()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from aiosqlite import Connection
 
 _READ = "SELECT value FROM meta WHERE key = ?"
+# Why a minion is halted when nobody says.
+_UNSAID = "a person said so"
 
 
 async def halt_of(db: Connection) -> dict[str, Any] | None:
@@ -26,11 +28,19 @@ def halt_now(db: sqlite3.Connection) -> dict[str, Any] | None:
     return dict(json.loads(row[0])) if row is not None else None
 
 
-async def set_halt(db: Connection, why: str | None, *, at: str) -> None:
-    """Halt the minion, or with None let it go on."""
+async def set_halt(db: Connection, why: str | None, *, at: str) -> str:
+    """Halt the minion; why it is halted. One that is halted stays so since it was, and because of what it was
+    unless another reason is given.
+    """
+    before = await halt_of(db) or {"why": _UNSAID, "at": at}
+    halted = before | ({} if why is None else {"why": why})
+    await db.execute("INSERT OR REPLACE INTO meta VALUES ('halted', ?)", (canonical_json(halted),))
+    return str(halted["why"])
+
+
+async def lift_halt(db: Connection) -> None:
+    """Let the minion go on."""
     await db.execute("DELETE FROM meta WHERE key = 'halted'")
-    if why is not None:
-        await db.execute("INSERT INTO meta VALUES ('halted', ?)", (canonical_json({"why": why, "at": at}),))
 
 
 async def first_up(db: Connection, *, now: str) -> str:

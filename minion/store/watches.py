@@ -27,7 +27,8 @@ _OVERTAKEN: Final = """SELECT 1 FROM runs AS old JOIN runs AS new ON new.routine
 class RunEnded:
     """A run as it was sealed at its end; `why` is one line for people, `cost` (US dollars, tokens).
 
-    `restated`: it was told before, and an effect of it was settled since.
+    `restated`: it was told before, and an effect of it was settled since. `final`: it was interrupted, and will
+    not go on although it might have.
     """
 
     run_id: str
@@ -38,6 +39,7 @@ class RunEnded:
     ended_at: str
     cost: tuple[float, float]
     restated: bool = False
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,8 @@ async def _run(
     cost = (float(usage.get("dollars") or 0), float(usage.get("tokens") or 0))
     query = "SELECT 1 FROM home_chain WHERE ref = ? AND kind = 'run' AND position <= ?"
     told = settled and bool(list(await db.execute_fetchall(query, (run_id, since))))
-    return RunEnded(run_id, run["routine"], seal["state"], seal["verdict"], why, run["ended_at"], cost, told)
+    ends = (seal["state"], seal["verdict"], why, run["ended_at"])
+    return RunEnded(run_id, run["routine"], *ends, cost, told, seal.get("not_resumed") is not None)
 
 
 async def _slot(db: Connection, ref: str, seal: dict[str, Any]) -> SlotEnded | None:

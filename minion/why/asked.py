@@ -10,6 +10,7 @@ from typing import Final
 from server.contract.refusals import BadUse
 
 _CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})")
+_TO_THE_SECOND: Final = re.compile(r"([0-9]{1,2}:[0-9]{2}):[0-9]{2}")
 _DATED: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:Z|[+-][0-9]{2}:[0-9]{2})?"
 )
@@ -28,6 +29,10 @@ def read_asked(text: str, zone: tzinfo, now: datetime) -> Asked:
 
     Raises `BadUse`.
     """
+    fine = _TO_THE_SECOND.fullmatch(text.strip())
+    if fine is not None:
+        says = f"{fine[0]!r} says seconds, which are not taken: a time of day is a whole minute."
+        raise BadUse("bad_time", says, hint=f"write {fine[1]}, or a date with it: 2026-01-05T09:00")
     clock, said = _CLOCK.fullmatch(text.strip()), text.strip().upper()
     try:
         if clock is not None:

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from minion.daemon.judgement import COULD_NOT_START
+from minion.daemon.judgement import COULD_NOT_START, paused_itself
 from minion.engines.registry import AVAILABLE
-from minion.standing import GONE
-from minion.store.overview import Reader, first_up_at, paused_since, run_going_on
+from minion.standing import GONE, scheduling
+from minion.store.overview import Reader, first_up_at, paused_since, pausing_itself, run_going_on
 from minion.store.routines import problem_files
 from minion.store.standing import halt_now
+from minion.store.watches import Watched
 from minion.why.chain import Facts, Link, day_and_time, zone_of
-from server.contract.catch_up import catch_up
+from server.contract.catch_up import catch_up, left_out
 from server.contract.digest import parse_instant
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def stands_in_the_way(
     document, name = kept.document, kept.name
     if not document["triggers"]:
         says = "It has no schedule: it runs when somebody asks for it."
-        return Link("due", "off", says, f"minion schedule update {name} WHEN")
+        return Link("due", "off", says, scheduling(name))
     if name not in facts.files:
         return Link("due", "broken", f"It does not run: {GONE}.", f"minion routine remove {name}")
     problem = problem_files(db).get(name)
@@ -68,9 +69,12 @@ def stands_in_the_way(
     if document["paused"]:
         since = paused_since(db, kept.id)
         when = f" since {day_and_time(parse_instant(since), zone_of(document, facts.zone))}" if since else ""
-        reason = alerts.get("auto_paused")
-        if reason is not None:
-            return Link("due", "broken", f"It paused itself{when}: {reason}", f"minion schedule resume {name}")
+        reason, pausing = alerts.get("auto_paused", ""), pausing_itself(db, name)
+        if pausing is not None:  # its file says so already, and nobody was told yet
+            reason = paused_itself(name, Watched(*pausing))
+        if reason.startswith(itself := f"{name} paused itself: "):
+            says = f"It paused itself{when}: {reason.removeprefix(itself)}"
+            return Link("due", "broken", says, f"minion schedule resume {name}")
         return Link("due", "off", f"It is paused{when}.", f"minion schedule resume {name}")
     if document["scheduled_by"] != "minion":
         return Link("due", "off", "HQ schedules it, and not this minion.", f"minion routine edit {name}")
@@ -94,7 +98,7 @@ def daemon(case: Case) -> Link:
     if record is None:
         return Link("daemon", "holds", "The daemon is up and well.")
     why = record["why"] or ""
-    if record["state"] == "missed" and why.startswith(("missed ", "the minion stopped")):
+    if record["state"] == "missed" and (left_out(why) or why.startswith("the minion stopped")):
         return _missed(case, record)
     if parse_instant(record["noticed_at"] or record["due_at"]) - case.occasion.due >= _NOTICED:
         return Link("daemon", "holds", f"A daemon noticed it at {case.told(record['noticed_at'])}.")
@@ -117,7 +121,7 @@ def _daemon_now(case: Case) -> Link | None:
         return Link("daemon", "broken", says, "minion up")
     if said["health"] == "silent":
         says = f"The daemon (process {said['pid']}) does not answer: {' '.join(said['trouble'])}."
-        return Link("daemon", "broken", says, "minion doctor")
+        return Link("daemon", "broken", says, said["fix"])
     if said.get("stopping"):
         return Link("daemon", "broken", "The daemon is ending: nothing starts any more.", "minion up")
     if said["trouble"]:
@@ -142,7 +146,7 @@ def _made_up_for(case: Case) -> str:
 def _missed(case: Case, record: Mapping[str, Any]) -> Link:
     noticed = case.told(record["noticed_at"]) if record["noticed_at"] else None
     count = f", and {record['count'] - 1} before it" if record["count"] > 1 else ""
-    came = f" One noticed it {noticed}:" if noticed and record["why"].startswith("missed") else " Then"
+    came = f" One noticed it {noticed}:" if noticed and left_out(record["why"]) else " Then"
     says = f"It was due {case.occasion.when}{count}, and no daemon ran the minion then.{came} {record['why']}."
     # What was missed can be run now; that it is not missed again is the daemon's to be up.
     fix = "minion up" if case.facts.daemon is None else f"minion run {case.kept.name}"

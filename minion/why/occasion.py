@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.daemon.timetable import Schedules, entries_of
-from minion.standing import next_instant
+from minion.standing import next_instant, scheduling
 from minion.store.overview import (
     Reader,
     added_at,
@@ -73,7 +73,7 @@ def newest(db: Reader, kept: KeptRoutine, facts: Facts) -> Occasion | Link:
     ahead = next_instant(entries(db, kept, facts), facts.now)
     if ahead is None:
         says = "It is never due again: its one time is over, and was over when the minion came to know it."
-        return Link("due", "off", says, f"minion schedule update {kept.name} WHEN")
+        return Link("due", "off", says, scheduling(kept.name))
     due = datetime.fromisoformat(ahead)
     return Occasion(due, day_and_time(due, zone), ahead=True)
 

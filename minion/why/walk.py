@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from minion.store.overview import Reader, began_at, is_kept, newest_run, newest_slot, paused_since, verdicts_of
 from minion.store.run_history import whole_run
+from minion.store.run_resume import goes_on
 from minion.why import links, run_links
 from minion.why.chain import Chain, Facts, Link, day_and_time, zone_of
 from minion.why.links import Case, stands_in_the_way
@@ -97,6 +98,10 @@ def _run_links(db: Reader, kept: KeptRoutine, facts: Facts, run_id: str) -> Iter
         return
     run = whole_run(db, run_id)
     began = day_and_time(parse_instant(run["started_at"] or run["created_at"]), zone_of(kept.document, facts.zone))
+    if run["state"] == "interrupted" and facts.daemon is None and goes_on(run, kept.document):
+        says = f"Its run was interrupted: {run['why']}; it goes on when the minion is up ({run_id})."
+        yield Link("run", "broken", says, "minion up")
+        return
     yield run_links.run(run, began)
     for step in (run_links.outcome, run_links.delivery, run_links.expect):
         yield step(run)

@@ -6,6 +6,7 @@ Rules: DESIGN §6. The schedule says when; this says what then, without a clock.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
@@ -16,6 +17,12 @@ MOST_MISSED: Final = 100
 # As many as a full catch-up window may bring: a shorter queue would drop what `window` promised to run.
 MOST_QUEUED: Final = 100
 
+# The reasons that `catch_up` gives for slots that are not run, which it counts in `missed`.
+_LEFT_OUT: Final = re.compile(
+    r"(?:missed \d+: )?(?:catch-up is off|only the newest due slot|the local day of the newest due slot"
+    r"|(?:the others|all) came due over|over \d+ came due)"
+)
+
 CatchUpPolicy = Literal["latest", "window", "none"]
 OverlapPolicy = Literal["skip", "queue", "allow"]
 
@@ -25,7 +32,7 @@ class CatchUp:
     """What to do about slots that came due unseen.
 
     `run`: to start, oldest first. `missed`: the exact number of due slots that are not run; `missed_slots`:
-    the newest 100 of them. `why`: one line for people. `handled_until`: the `last` of the next call.
+    the newest 100 of them. `why`: one line for people, true of each. `handled_until`: the `last` of the next call.
     """
 
     run: tuple[Slot, ...]
@@ -84,8 +91,13 @@ def catch_up(
         run, reason = run[-1:], f"over {MOST_MISSED} came due, so only the newest is run"
     missed = total - len(run)
     left = tuple(slot for slot in slots if slot not in run)[-MOST_MISSED:]
-    why = f"missed {missed}: {reason}" if missed else f"due {len(run)}, missed none"
+    why = reason if missed else f"due {len(run)}, missed none"
     return CatchUp(tuple(run), missed, left, why, handled)
+
+
+def left_out(why: str) -> bool:
+    """Whether a slot's record says that catching up left the slot out; up to 0.2 a count stood before it."""
+    return _LEFT_OUT.match(why) is not None
 
 
 def overlap_decision(policy: OverlapPolicy, running: int, queued: int) -> Literal["start", "queue", "skip"]:

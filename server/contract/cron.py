@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import platform
 import re
+import sys
 from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from croniter import croniter
-
 from server.contract.refusals import BadDocument
+
+# Importing croniter asks `platform.architecture()` whether this Python has 32 bits, and that runs the program
+# `file`, whichever PATH finds: a process more, and 10 ms later, before a daemon can say that it is up.
+_asked = platform.architecture
+platform.architecture = lambda *_, **__: ("64bit" if sys.maxsize > 2**32 else "32bit", "")
+try:
+    from croniter import croniter
+finally:
+    platform.architecture = _asked
 
 FIRST_YEAR: Final = 1900
 LAST_YEAR: Final = 9000

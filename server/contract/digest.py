@@ -13,6 +13,7 @@ from typing import Any, Literal
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 IdPrefix = Literal["trig_", "run_", "session_", "eff_", "dec_", "gap_"]
 ID_BODY = re.compile(r"01[0-9A-HJKMNP-TV-Z]{20}")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CHAIN_START = "0" * 64
 
 
@@ -48,6 +49,20 @@ def new_id(prefix: IdPrefix) -> str:
 def is_id(text: str, prefix: IdPrefix) -> bool:
     """Whether `text` is a whole id with this prefix."""
     return text.startswith(prefix) and ID_BODY.fullmatch(text[len(prefix) :]) is not None
+
+
+def begins_id(text: str, prefix: IdPrefix) -> bool:
+    """Whether `text` can be meant as the beginning of one id: the prefix alone is that of every one."""
+    return text.startswith(prefix) and text != prefix
+
+
+def read_uuid(said: Any) -> str:
+    """A UUID as this program writes one. Raises `ValueError`, `AttributeError`, `TypeError` for what is none."""
+    if isinstance(said, str) and _UUID.fullmatch(said):
+        return said
+    import uuid  # milliseconds for who wrote it otherwise: in capitals, in braces
+
+    return str(uuid.UUID(said))
 
 
 def instant(moment: datetime) -> str:

@@ -128,7 +128,10 @@ def _problem(details: ErrorDetails, model: type[BaseModel], data: object) -> Pro
         return Problem(path, "unknown_key", "is not a known key", _key_hint(model, details["loc"]))
     if kind in _SHAPES:
         code, shape = _SHAPES[kind]
-        return Problem(path, code, f"must be {shape}, not {_instead(given)}", _shape_hint(shape, given))
+        said = f"must be {shape}, not {_instead(given)}"
+        if given is None and _is_required(model, details["loc"]):
+            return Problem(path, code, said, "give it a value")
+        return Problem(path, code, said, _shape_hint(shape, given))
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         limit = shown(context[key])
@@ -147,16 +150,15 @@ def _choice_problem(path: str, kind: str, given: object, context: dict[str, Any]
     if kind == "literal_error":
         words = f"must be {context['expected']}, not {_instead(given)}"
         meant = nearest(given, _quoted(context["expected"])) if isinstance(given, str) else None
-        return Problem(
-            path, "unknown_choice", words, f"did you mean '{meant}'?" if meant else "use one of these"
-        )
+        hint = f"did you mean '{meant}'?" if meant else f"write {context['expected']}"
+        return Problem(path, "unknown_choice", words, hint)
     if kind == "union_tag_not_found":
         key = context["discriminator"].strip("'")
         return Problem(f"{path}.{key}" if path else key, "missing_field", "is missing", f"add `{key}`")
     if kind == "union_tag_invalid":
         key, tags = context["discriminator"].strip("'"), context["expected_tags"]
         meant = nearest(str(context["tag"]), _quoted(tags))
-        hint = f"did you mean '{meant}'?" if meant else "use one of these"
+        hint = f"did you mean '{meant}'?" if meant else f"write one of {tags}"
         where = f"{path}.{key}" if path else key
         return Problem(where, "unknown_choice", f"must be one of {tags}, not {shown(context['tag'])}", hint)
     return None
@@ -231,6 +233,16 @@ def _key_hint(model: type[BaseModel], loc: Sequence[int | str]) -> str:
     if meant is not None:
         return f"did you mean `{meant}`?"
     return "the keys here are " + ", ".join(known) if known else "leave it out"
+
+
+def _is_required(model: type[BaseModel], loc: Sequence[int | str]) -> bool:
+    """Whether the key that `loc` ends in must be there."""
+    models: list[type[BaseModel]] = [model]
+    for part in loc[:-1]:
+        models = _step(models, part) if isinstance(part, str) else models
+    last = str(loc[-1]) if loc else ""
+    found = [each.model_fields[last] for each in models if last in each.model_fields]
+    return bool(found) and all(field.is_required() for field in found)
 
 
 def _step(models: Sequence[type[BaseModel]], part: str) -> list[type[BaseModel]]:

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .documents import Document, DocumentPart
-from .plain_words import wrong
+from .plain_words import shown, wrong
 from .refusals import BadDocument
-from .schedule import Schedule, parse_schedule, restore_schedule
+from .schedule import Schedule, is_dated, parse_schedule, restore_schedule
 from .spelling import (
     LONGEST_CONTENT,
     Branch,
@@ -35,6 +35,8 @@ from .spelling import (
 )
 
 MOST_TRIGGERS: Final = 20
+# The word for the newest run of all: `show last`.
+NEWEST: Final = "last"
 MEBIBYTE: Final = 1024 * 1024
 MONTH_S: Final = 31 * 86_400
 
@@ -183,6 +185,14 @@ class Routine(Document):
     paused: bool = False
     report_to_hq: Literal["none", "summary", "steps"] = "summary"
 
+    @field_validator("name")
+    @classmethod
+    def _is_no_other_word(cls, name: str) -> str:
+        if name == NEWEST:
+            says = f"must not be {NEWEST}, which means the newest run wherever a run is named"
+            raise wrong("reserved_name", says, f"choose another, such as {NEWEST}-review")
+        return name
+
     @field_validator("content")
     @classmethod
     def _blank_is_none(cls, content: str | None) -> str | None:
@@ -265,6 +275,8 @@ def check_schedules(
         once = isinstance(trigger, OnceTrigger)
         expression = trigger.at if isinstance(trigger, OnceTrigger) else trigger.cron
         field = path if path == "cron_expression" else f"{path}.{'at' if once else 'cron'}"
+        if once and not is_dated(expression):
+            raise _of_another_kind(routine, field, expression, once=True)
         try:
             zone = trigger.timezone or default_zone
             over = past and once
@@ -273,13 +285,18 @@ def check_schedules(
             field = f"{path}.timezone" if refusal.code == "unknown_zone" and trigger.timezone else field
             raise _naming(routine, field, refusal) from None
         if schedule.one_shot != once:
-            raise BadDocument(
-                "bad_schedule",
-                f"{routine.name}: `{field}` must be {'an instant' if once else 'a cron expression'}.",
-                hint="write {type: once, at: 2026-12-01T09:00}, or {type: schedule, cron: 0 9 * * *}",
-            )
+            raise _of_another_kind(routine, field, expression, once=once)
         schedules.append(schedule)
     return schedules
+
+
+def _of_another_kind(routine: Routine, field: str, expression: str, *, once: bool) -> BadDocument:
+    kind = "an instant, such as 2026-12-01T09:00" if once else "a cron expression"
+    return BadDocument(
+        "bad_schedule",
+        f"{routine.name}: `{field}` must be {kind}, not {shown(expression)}.",
+        hint="write {type: once, at: 2026-12-01T09:00}, or {type: schedule, cron: 0 9 * * *}",
+    )
 
 
 def _triggers(routine: Routine) -> dict[ScheduleTrigger | OnceTrigger, str]:

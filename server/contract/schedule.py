@@ -135,6 +135,11 @@ def restore_schedule(expression: str, zone: str) -> Schedule:
     return Schedule(cron.text, zone, cron.fixed_time, one_shot=False, _cron=cron, _once=None)
 
 
+def is_dated(text: str) -> bool:
+    """Whether a schedule's text begins with a date, and so is to be an instant and no cron line."""
+    return _DATE.fullmatch(text.strip()) is not None
+
+
 def next_slots(schedule: Schedule, after: datetime, count: int) -> list[Slot]:
     """The next `count` slots due strictly after the aware time `after`, in order of time; fewer if it ends.
 

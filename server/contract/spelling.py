@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Final, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -40,7 +41,10 @@ _EFFECT_FORMS = "message:NAME, push:REPO:claude/GLOB, pull_request:REPO, comment
 
 def _slug(text: str) -> str:
     if _SLUG.fullmatch(text) is None:
-        guess = re.sub(r"[^a-z0-9]+", "-", text.lower())[:64].strip("-")
+        plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+        # A letter that has no plain form would leave another word behind: then there is nothing to propose.
+        letters = any(c.isalnum() and not c.isascii() for c in plain)
+        guess = "" if letters else re.sub(r"[^a-z0-9]+", "-", plain.lower())[:64].strip("-")
         hint = f"write it as {guess}" if guess else "a name such as morning-report"
         raise wrong("bad_name", "must be 1 to 64 small letters, digits and single inner hyphens", hint)
     return text

@@ -101,6 +101,10 @@ def test_every_default_is_written_out() -> None:
     [
         ({"name": "Morning Report"}, "`name`", "bad_name", "morning-report"),
         ({"name": "-a"}, "`name`", "bad_name", "write it as a"),
+        ({"name": "last"}, "`name`", "reserved_name", "choose another"),
+        ({"name": "Ünïcode"}, "`name`", "bad_name", "write it as unicode"),
+        ({"name": "Straße"}, "`name`", "bad_name", "a name such as morning-report"),
+        ({"timezone": 1, "limits": {"turns": None}}, "`limits.turns`", "wrong_type", "or leave the key out"),
         ({"name": "a\n"}, "`name`", "bad_name", "a"),
         ({"name": "a" * 65}, "`name`", "bad_name", "a"),
         ({"name": ""}, "`name`", "bad_name", "morning-report"),
@@ -156,7 +160,7 @@ def test_every_default_is_written_out() -> None:
             "main",
         ),
         ({"connectors": ["Linear!"]}, "`connectors[0]`", "bad_name", "linear"),
-        ({"environment": {"network": "all"}}, "`environment.network`", "unknown_choice", "one of these"),
+        ({"environment": {"network": "all"}}, "`environment.network`", "unknown_choice", "write 'none' or 'full'"),
         ({"environment": {"env": {"lower": "x"}}}, "`environment.env.lower`", "bad_variable", "capitals"),
         (
             {"environment": {"env": {"GIT_DIR": "x"}}},
@@ -205,7 +209,7 @@ def test_every_default_is_written_out() -> None:
         ({"effects": ["message:"]}, "`effects[0]`", "bad_effect", "message:NAME"),
         ({"effects": ["shell:rm"]}, "`effects[0]`", "bad_effect", "message:NAME"),
         ({"effects": ["file:../x"]}, "`effects[0]`", "bad_glob", "below"),
-        ({"sandbox": "off"}, "`sandbox`", "unknown_choice", "one of these"),
+        ({"sandbox": "off"}, "`sandbox`", "unknown_choice", "write 'required' or 'none'"),
         ({"catch_up": "window"}, "`catch_up_window_s`", "window_mismatch", "both"),
         ({"catch_up_window_s": 60}, "`catch_up_window_s`", "window_mismatch", "both"),
         ({"stagger_s": 3601}, "`stagger_s`", "out_of_range", "write a number that is"),
@@ -218,6 +222,11 @@ def test_a_bad_field_is_refused_by_its_name(fields: dict[str, Any], field: str, 
     assert refusal.code == code
     assert field in refusal.sentence
     assert hint in refusal.hint
+
+
+def test_a_required_key_without_a_value_is_not_told_to_be_left_out() -> None:
+    assert refusal_of(name=None).hint == "give it a value"
+    assert refusal_of(triggers=[{"type": "once", "at": None}]).hint == "give it a value"
 
 
 @pytest.mark.parametrize("address", ["https://someone:hunter2@h/o/n", "https://hunter2@h/o/n"])

@@ -32,6 +32,12 @@ def test_schedules_come_in_the_order_of_the_triggers() -> None:
     ]
 
 
+def test_a_time_that_is_no_instant_is_told_so_with_an_example_and_not_counted_in_fields() -> None:
+    with pytest.raises(BadDocument) as caught:
+        check_schedules(routine(triggers=[{"type": "once", "at": "yesterday"}]), default_zone="UTC", now=NOW)
+    assert "must be an instant, such as 2026-12-01T09:00, not 'yesterday'" in caught.value.sentence
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from dataclasses import dataclass
@@ -75,8 +76,12 @@ def soaked(folder: Path, days: float, speed: int) -> Soaked:
     wrong = come_to_rest(home, (reached - utc_now()).total_seconds() + 60)
     with read_only(home.store) as db:
         wrong += [*slots_without_a_record(db), *(f"broken chain: {breach}" for breach in breaches(db))]
-        rows = db.execute("SELECT state, sum(count) AS number FROM slots GROUP BY state").fetchall()
-    return Soaked(Counter({row["state"]: row["number"] for row in rows}), wrong, warm, end)
+        # The chain has those too that were pruned.
+        sealed = db.execute("SELECT body FROM home_chain WHERE kind = 'slot'").fetchall()
+    ends = Counter[str]()
+    for said in (json.loads(row["body"]) for row in sealed):
+        ends[said["state"]] += said["count"]
+    return Soaked(ends, wrong, warm, end)
 
 
 def size_of(daemon: DaemonAtWork) -> tuple[float, int]:

@@ -87,7 +87,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.wire": (CONTRACT,),
     "minion.clock": (),
     "minion.terminal": (),
-    "minion.config": (CONTRACT,),
+    "minion.process_table": (),
+    "minion.config": (CONTRACT, "minion.process_table"),
     "minion.secrets_file": (CONTRACT, "minion.config"),
     # A package's face hands nothing on; each module of it has an entry of its own.
     "minion.routines": (),
@@ -120,6 +121,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.routines.files": (CONTRACT, "minion.config", "minion.store"),
     "minion.routines.process_file": (CONTRACT,),
     "minion.routines.added": ("minion.store",),
+    "minion.routines.telling": ("minion.config",),
     "minion.routines.keeping": (
         CONTRACT,
         "minion.config",
@@ -177,6 +179,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         CONTRACT,
         "minion.wire",
         "minion.config",
+        "minion.process_table",
         "minion.routines.files",
         "minion.skills.loader",
         "minion.store",
@@ -188,6 +191,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.config",
         "minion.daemon_client",
         "minion.routines.files",
+        "minion.routines.telling",
         "minion.wire",
         "minion.admission",
         "minion.skills.loader",

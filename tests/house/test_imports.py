@@ -108,3 +108,19 @@ def test_a_command_that_only_shows_something_loads_no_heavy_library(line: str, b
 def test_a_heavy_library_that_is_loaded_is_seen(tmp_path: Path) -> None:
     assert "pydantic" in loaded_by_import("pydantic", home=tmp_path)
     assert {"minion", "server", "json"} <= loaded_by_import("minion.wire", home=tmp_path)
+
+
+def test_reading_a_schedule_starts_no_other_program(tmp_path: Path) -> None:
+    code = PREAMBLE + (
+        "starts = {'subprocess.Popen', 'os.fork', 'os.exec', 'os.posix_spawn', 'os.system'}\n"
+        "begun = []\n"
+        "sys.addaudithook(lambda event, given: begun.append(event) if event in starts else None)\n"
+        "import platform\n"
+        "asked = platform.architecture\n"
+        "from server.contract.cron import parse_cron\n"
+        "parse_cron('*/10 9 * * mon')\n"
+        "assert 'croniter' in sys.modules and platform.architecture is asked\n"
+        "print(json.dumps(begun))\n"
+    )
+    ended = child(code, home=tmp_path)
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")

@@ -20,6 +20,7 @@ from minion.config import (
     Config,
     Home,
     held,
+    holder_now,
     home_at,
     load_config,
     machine_zone,
@@ -108,6 +109,24 @@ def test_an_owner_s_children_do_not_keep_the_lock(tmp_path: Path) -> None:
     with child, held(home, "the next one"):
         assert child.poll() is None
         child.kill()
+
+
+def test_a_holder_is_gone_once_it_was_killed_though_nobody_took_note_of_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with owner(home, "minion up") as first:
+        assert holder_now(home) == (first.pid, "minion up")
+        first.kill()
+        os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+        assert holder_now(home) is None
+
+
+def test_a_process_that_got_the_id_of_a_dead_holder_is_not_taken_for_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with held(home, "minion up"):
+        said = json.loads((tmp_path / "lock").read_bytes())
+        assert holder_now(home) == (os.getpid(), "minion up")
+        (tmp_path / "lock").write_text(json.dumps(said | {"started": "1"}))
+        assert holder_now(home) is None
 
 
 def test_an_owner_whose_work_fails_lets_go(tmp_path: Path) -> None:

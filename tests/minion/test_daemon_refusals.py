@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from minion.cli import minion as minion_command
-from minion.config import Home
+from minion.config import Home, held
 from minion.daemon.hub import Asker
-from minion.daemon_client import DaemonClient
+from minion.daemon_client import DaemonClient, connected
 from minion.socket_place import choose_place
 from minion.store.decisions import answer_decision
 from minion.store.slots import settle
@@ -76,6 +76,33 @@ def test_a_daemon_that_does_not_answer_in_time_is_told_as_gone(tmp_path: Path) -
         finally:
             over.set()
     assert (refused.value.code, "did not answer within" in refused.value.sentence) == ("daemon_gone", True)
+
+
+def test_a_daemon_that_gives_no_sign_is_named_with_the_command_that_ends_it(tmp_path: Path) -> None:
+    home, over = Home(tmp_path), threading.Event()
+    home.socket_file.write_text(f"{tmp_path / 's'}\n")
+    with held(home, "minion up"), answering(tmp_path, lambda _: over.wait(20) and None, connect=False):
+        try:
+            client = connected(home)
+            assert client is not None
+            with client, pytest.raises(Refused) as refused:
+                client.ask("run", {}, sign_s=0.05)
+        finally:
+            over.set()
+    says = f"The daemon (process {os.getpid()}) does not answer: it is only just starting, or it hangs."
+    assert (refused.value.code, refused.value.sentence) == ("daemon_silent", says)
+    assert refused.value.hint == f"kill -KILL {os.getpid()} && sleep 1 && minion up"
+
+
+def test_a_daemon_that_has_begun_may_take_longer_than_one_that_gives_no_sign(tmp_path: Path) -> None:
+    def speak(connection: socket.socket) -> None:
+        connection.recv(1024)
+        connection.sendall(b'{"id":1,"begun":true}\n')
+        threading.Event().wait(0.3)
+        connection.sendall(b'{"id":1,"result":"done"}\n')
+
+    with answering(tmp_path, speak) as client:
+        assert client.ask("run", {}, sign_s=0.2) == "done"
 
 
 def test_a_daemon_that_does_not_end_in_time_is_told_as_still_up(tmp_path: Path) -> None:

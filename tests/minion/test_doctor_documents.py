@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 
 from minion.config import Home, load_config
 from minion.doctor.documents import documents, looking_into_repositories
-from minion.doctor.finding import Finding
+from minion.doctor.finding import Finding, refused
 from minion.doctor.repositories import repositories
 from minion.skills.loader import bundled_names, load_skill
+from minion.store.routines import keep_routine
+from server.contract.refusals import BadDocument
 from tests.minion.patients import NOW, finished, give, only
 from tests.skills.repositories import Repository
-from tests.whole.homes import make_home, write_routine, write_secrets, write_skill
+from tests.whole.homes import at_work, make_home, write_routine, write_secrets, write_skill
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,42 @@ def test_a_secret_that_routines_need_and_nobody_gave_is_a_warning(tmp_path: Path
     assert missing[0].says.startswith("report, tell would post to slack, but there is no secret slack_webhook")
     write_secrets(home, {"slack_webhook": "https://example.org/1", "team_webhook": "https://example.org/2"})
     assert [finding.name for finding in documents(home, NOW)] == ["skills", "routines"]
+
+
+def test_programs_and_secrets_for_alerts_that_are_not_there_are_warnings_with_where_to_mend_them(
+    tmp_path: Path,
+) -> None:
+    home = make_home(tmp_path)
+    ways = [{"command": ["/nonexistent/x"]}, {"command": ["sh"]}, {"slack": "nosuch"}, {"slack": "team"}]
+    write_routine(home, "a", content="x", notify=ways, watch={"ping": "gone"})
+    write_secrets(home, {"team_webhook": "https://example.org/1"})
+    by_hand = f"(umask 077; ${{EDITOR:-vi}} {home.secrets_file})"
+    assert [(one.state, one.says, one.fix) for one in documents(home, NOW) if one.name == "routine a"] == [
+        ("warning", "Its notify names the program /nonexistent/x, which is not there: nobody is told that way.",
+         "minion routine edit a"),
+        ("warning", "Its notify names the secret nosuch, which is not there: nobody is told that way.", by_hand),
+        ("warning", "Its watch.ping names the secret gone, which is not there: nobody is told that way.", by_hand),
+    ]  # fmt: skip
+
+
+def test_a_routine_whose_file_is_gone_is_a_problem_that_removing_it_mends(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+
+    async def keep() -> None:
+        async with at_work(home) as minion:
+            document = {"name": "louder", "id": None}
+            await minion.writer.transact(
+                lambda db: keep_routine(db, document, source="f", replace=False, now=NOW)
+            )
+
+    asyncio.run(keep())
+    finding = next(one for one in documents(home, NOW) if one.name == "routine louder")
+    assert (finding.state, finding.fix) == ("problem", "minion routine remove louder")
+
+
+def test_a_hint_that_asks_is_not_closed_with_a_second_sign() -> None:
+    refusal = BadDocument("unknown_key", "x.yaml: `limit` is not a known key.", hint="did you mean `limits`?")
+    assert refused("routine x", refusal, "fix").says.endswith("key; did you mean `limits`?")
 
 
 def test_a_routine_whose_one_time_is_over_is_well_and_said_to_be_over(tmp_path: Path) -> None:

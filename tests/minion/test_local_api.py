@@ -157,12 +157,39 @@ def test_what_a_client_asked_for_is_finished_though_it_goes_away(tmp_path: Path)
         async with place(tmp_path, answer) as there:
             reader, writer = await asyncio.open_unix_connection(there.path)
             writer.write(b'{"v":1,"id":1,"verb":"wait","params":{}}\n{"v":1,"id":2,"verb":"plain","params":{}}\n')
-            assert json.loads(await reader.readline())["id"] == 2
+            said = [json.loads(await reader.readline()) for _ in range(3)]
+            assert said[:2] == [{"id": 1, "begun": True}, {"id": 2, "begun": True}]
+            assert (said[2]["id"], "result" in said[2]) == (2, True)
             writer.close()
             await writer.wait_closed()
 
     asyncio.run(act())
     assert heard == ["gone"]
+
+
+def test_what_a_client_gave_up_before_it_was_begun_is_never_done(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def answer(verb: str, params: Mapping[str, Any], asker: Asker) -> Any:
+        asked.append(verb)
+        return await echo(verb, params, asker)
+
+    def give_up(there: Place) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(there.path))
+            connection.sendall(b'{"v":1,"id":1,"verb":"given up","params":{}}\n')
+
+    def ask(there: Place) -> None:
+        with there.client() as client:
+            client.ask("plain", {})
+
+    async def act() -> None:
+        async with place(tmp_path, answer) as there:
+            give_up(there)  # while whoever answers does nothing else
+            await asyncio.to_thread(ask, there)
+
+    asyncio.run(act())
+    assert asked == ["plain"]
 
 
 def test_a_client_that_does_not_read_is_let_go_and_costs_no_memory(tmp_path: Path) -> None:

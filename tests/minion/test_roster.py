@@ -28,6 +28,7 @@ class Watched:
     def __init__(self, minion: Minion) -> None:
         self.minion = minion
         self.now = utc_now()
+        self.midnight = (self.now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         self.alerts: list[tuple[str, str]] = []
         self.read: list[str] = []
         self.roster = self._fresh()
@@ -36,6 +37,8 @@ class Watched:
         return Roster(
             Timetable(), self.minion.writer, lambda: self.now, look=lambda: look_at_files(self.minion.home),
             take_in=self._take_in, alert=lambda name, text: self.alerts.append((name, text)), zone="UTC",
+            # Whatever time of day it is: nothing is due before the coming midnight.
+            since=self.midnight,
         )  # fmt: skip
 
     async def _take_in(self, seen: list[Seen]) -> list:  # type: ignore[type-arg]

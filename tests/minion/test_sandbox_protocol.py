@@ -65,8 +65,9 @@ def test_a_silent_bwrap_is_given_up_and_killed(tmp_path: Path, monkeypatch: pyte
     [
         ("nonsense", "broke the protocol"),
         ("[1]", "no object"),
-        ('{"id":1,"exit":"0","truncated":0}', "exit code"),
-        ('{"id":1,"exit":0,"truncated":-1}', "an end that is none"),
+        ('{"id":1,"exit":"0","truncated":0,"dropped":0}', "exit code"),
+        ('{"id":1,"exit":0,"truncated":-1,"dropped":0}', "an end that is none"),
+        ('{"id":1,"exit":0,"truncated":0}', "an end that is none"),
         ('{"id":1,"stream":"stdlog","b64":""}', "without a stream"),
         ('{"id":1,"stream":"stdout","b64":"MDEyMzQ1Njc4OTAx"}', "more output than was asked for"),
         ('{"id":1,"stream":"stdout","b64":"#"}', "broke the protocol"),
@@ -91,6 +92,7 @@ def test_a_host_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytes
 
 RUN = {"id": 1, "op": "run", "argv": ["/bin/true"], "cwd": "/", "env": {}, "stdin": None}
 RUN |= {"timeout_s": 10, "max_bytes": 10}
+UNCUT = {"truncated": 0, "dropped": 0}
 
 
 @pytest.mark.parametrize(
@@ -124,19 +126,19 @@ def test_a_bad_request_is_answered_and_the_host_goes_on(
         assert (answer["id"], answer["exit"]) == (key, None)
         assert any(part in answer["why"] for part in complaint.split("|"))
         host.say(RUN)
-        assert host.hear() == {"id": 1, "exit": 0, "truncated": 0}
+        assert host.hear() == {"id": 1, "exit": 0, **UNCUT}
 
 
 def test_an_id_in_use_is_refused_without_ending_the_running_one() -> None:
     with raw_host() as host:
         host.say({**RUN, "argv": ["/bin/sleep", "600"]})
         host.say(RUN)
-        assert host.hear() == {"id": None, "exit": None, "truncated": 0, "why": "this id is already running"}
+        assert host.hear() == {"id": None, "exit": None, **UNCUT, "why": "this id is already running"}
         host.say({"id": 1, "op": "kill"})
-        assert host.hear() == {"id": 1, "exit": None, "truncated": 0, "why": "killed"}
+        assert host.hear() == {"id": 1, "exit": None, **UNCUT, "why": "killed"}
         host.say({"id": 1, "op": "kill"})  # it has ended already: no answer
         host.say({**RUN, "id": "two"})
-        assert host.hear() == {"id": "two", "exit": 0, "truncated": 0}
+        assert host.hear() == {"id": "two", "exit": 0, **UNCUT}
 
 
 def test_a_client_that_does_not_read_stops_neither_timeouts_nor_the_end() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minion.sandbox.bubblewrap import Envelope
-from minion.sandbox.tool_client import ToolHost, ToolResult
+from minion.sandbox.tool_client import STDERR_MOST, ToolHost, ToolResult
 from tests.minion.tool_hosts import DAEMON, PATHS, PYTHON, ROOT, alive, open_host
 from tests.waiting import wait_until
 
@@ -95,8 +95,14 @@ def test_output_beyond_the_cap_is_dropped_and_counted_to_the_byte(tmp_path: Path
     code = "import sys; sys.stdout.write('o' * 300_000); sys.stdout.flush(); sys.stderr.write('e' * 200_001)"
     result = ask(tmp_path, PYTHON, "-I", "-c", code, most=100_000)
     assert result.exit == 0
-    assert len(result.stdout) + len(result.stderr) == 100_000
-    assert result.truncated == 400_001
+    assert (len(result.stdout), result.truncated) == (100_000, 200_000)
+    assert (len(result.stderr), result.dropped) == (STDERR_MOST, 200_001 - STDERR_MOST)
+
+
+def test_the_end_of_stderr_comes_back_however_much_was_printed_before(tmp_path: Path) -> None:
+    code = "import sys; print('o' * 300_000, flush=True); sys.exit('e' * 300_000 + 'the reason')"
+    result = ask(tmp_path, PYTHON, "-I", "-c", code, most=100)
+    assert (result.exit, result.stderr[-11:]) == (1, b"the reason\n")
 
 
 def test_output_of_exactly_the_cap_is_whole(tmp_path: Path) -> None:

@@ -173,6 +173,36 @@ def test_what_waited_its_turn_when_the_minion_stopped_runs_after_the_restart(tmp
     assert works.states() == ["ran", "late", "late"]
 
 
+def test_a_window_owes_the_newest_slot_too_though_it_is_on_time_and_the_one_before_it_runs(tmp_path: Path) -> None:
+    async def scene(works: Clockwork) -> None:
+        await works.sleep_until(at("2026-03-01T00:02:30"))
+        await works.end()
+        await works.end()
+
+    said = routine("minutely", "* * * * *", catch_up="window", catch_up_window_s=120)
+    assert played(tmp_path, said)(scene).states() == ["late", "ran"]
+
+
+@pytest.mark.promise("DMN-4")
+def test_of_what_an_earlier_owner_left_and_what_came_since_only_the_newest_runs(tmp_path: Path) -> None:
+    async def scene(works: Clockwork) -> None:
+        await works.run_until(START + minutes(1))  # one of the two has the only place, the other one waits
+        assert [going.slot.routine for going in works.going] == ["a"]
+        await works.die()
+        works.now = START + minutes(2)
+        await works.up()
+        await works.tick()
+        while works.going:
+            await works.end()
+
+    works = played(tmp_path, routine("a", "1 0 * * *"), routine("b", "* * * * *"), most=1)(scene)
+    assert works.states("b") == ["missed", "ran"]
+    with read_only(works.path) as db:
+        (why,) = db.execute("SELECT why FROM slots WHERE state = 'missed'").fetchone()
+    assert why == "the minion stopped before it started, and a newer one came due meanwhile"
+
+
+@pytest.mark.promise("DMN-4")
 def test_what_waited_when_the_minion_stopped_is_missed_once_it_is_too_late(tmp_path: Path) -> None:
     async def scene(works: Clockwork) -> None:
         await works.run_until(START + timedelta(hours=3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minion.engines.script import LOGGED, WORDS_OF_FAILURE, read_result
+from minion.engines.script import CUT_EDGE, LOGGED, WORDS_OF_FAILURE, read_result
 from minion.sandbox.tool_client import ToolResult
 from server.contract.redaction import Redactor
 
@@ -26,3 +26,16 @@ def test_the_end_of_a_long_stderr_is_kept_and_what_was_left_out_is_counted() -> 
     assert log == "… 10 characters before …\n" + "b" * LOGGED
     assert why == "exit 3: " + "b" * WORDS_OF_FAILURE
     assert said_of("all is well", 0) == ("all is well", "")
+
+
+def test_the_edge_of_a_stderr_that_the_tool_host_cut_is_left_out_of_the_log_and_the_cut_is_told() -> None:
+    kept = SECRET[4:] + "x" * CUT_EDGE + "the reason"
+    result = read_result(ToolResult(5, b"", kept.encode(), 0, None, 5, 1_000), Redactor([SECRET]).data)
+    assert result.log.startswith("… over 1000 bytes before …\nx")
+    assert (result.why or "").endswith("the reason")
+    assert SECRET[-6:] not in result.log
+
+
+def test_a_cut_stderr_does_not_make_a_whole_json_result_a_cut_one() -> None:
+    result = read_result(ToolResult(0, b'{"text": "all"}', b"e" * 9_000, 0, None, 5, 1_000), Redactor([]).data)
+    assert (result.state, result.text, result.truncated) == ("completed", "all", 0)

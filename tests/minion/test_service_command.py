@@ -113,7 +113,9 @@ def test_nothing_is_written_where_now_cannot_be_done(
     assert (nobody.code, unit.file.exists()) == (3, False), "no_service_manager"
     assert nobody.err.startswith("minion: The user's systemd cannot be asked here; nothing was written.")
     # The file alone can be written all the same: another machine's manager may read this folder.
-    assert said(home, "install", capsys=capsys).code == 0
+    written = said(home, "install", capsys=capsys)
+    assert (written.code, "\n  next\n" in written.out) == (0, False)
+    assert "for a session in which the user's systemd can be asked\n    systemctl --user d" in written.out
     fails = 'case "$*" in *enable*) echo no such bus >&2; exit 1;; esac; echo 1'
     put_program(tmp_path / "programs", "systemctl", fails)
     failed = said(home, "install", "--now", capsys=capsys)
@@ -145,6 +147,6 @@ def test_without_a_manager_nothing_is_claimed_of_a_unit(
 ) -> None:
     first_on_path(monkeypatch, tmp_path / "nothing", alone=True)
     standing_ = ask(unit)
-    assert (standing_.usable, standing_.enabled, standing_.active) == (False, False, False)
+    assert (standing_.usable, standing_.enabled, standing_.active) == (False, None, None)
     agent = replace(unit, kind="launchd", name="local.minion")
     assert (ask(agent).usable, ask(agent).lingers, agent.link) == (False, None, None)

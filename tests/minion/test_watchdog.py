@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from minion.daemon.judgement import COULD_NOT_START, is_missed, rise
 from minion.store.decisions import answer_decision, ask_about_lock
 from minion.store.routines import forget_files, note_file
+from minion.store.run_history import breaches
+from minion.store.run_resume import STOPPED_BY_A_PERSON, note_overdue
 from minion.store.slots import SlotState
 from minion.store.watches import SlotEnded, begin_watching
 from server.contract.refusals import Refused
-from tests.minion.stored_runs import NOW, open_store
+from tests.minion.stored_runs import NOW, ROUTINE_ID, looking, open_store
 from tests.minion.watched import NAME, Scene, played
 
 
@@ -62,6 +65,33 @@ def test_an_interrupted_run_counts_as_a_failure(tmp_path: Path) -> None:
     played(tmp_path, story)
 
 
+def test_a_run_that_a_person_cut_off_by_stopping_the_minion_is_no_failure(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.run("interrupted", why=STOPPED_BY_A_PERSON)
+        assert (await scene.later(), scene.open()) == ([], [])
+
+    played(tmp_path, story)
+
+
+@pytest.mark.promise("WAT-1")
+def test_an_interrupted_run_that_may_go_on_counts_by_what_comes_of_it(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.routine("long", id=ROUTINE_ID, resume=True)
+        run_id = await scene.run("interrupted", "long")
+        assert (await scene.later(), scene.open()) == ([], [])
+        scene.now += timedelta(hours=25)
+        await scene.writer.transact(lambda db: note_overdue(db, now=scene.now))
+        await scene.writer.transact(lambda db: note_overdue(db, now=scene.now))
+        (text,) = await scene.later()
+        assert "the door is shut; not resumed: it was interrupted over 24 hours ago" in text
+        assert f"minion show {run_id}" in text
+        with looking(scene.folder) as db:
+            assert breaches(db) == []
+
+    played(tmp_path, story)
+
+
+@pytest.mark.promise("WAT-1")
 def test_nobody_is_told_before_so_many_failures_as_the_routine_says(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         await scene.routine(watch={"failures": 3})
@@ -160,6 +190,16 @@ def test_a_routine_pauses_itself_after_so_many_failures_and_says_why_until_it_is
 
 
 @pytest.mark.promise("WAT-4")
+def test_two_looks_at_once_have_a_routine_pause_itself_once(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.routine(watch={"pause_after": 1})
+        await scene.run("failed")
+        await asyncio.gather(scene.dog.take_in(), scene.dog.take_in())
+        assert scene.paused == [NAME]
+
+    played(tmp_path, story)
+
+
 def test_a_kill_between_the_decision_to_pause_and_the_file_forgets_nothing(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         await scene.routine(watch={"pause_after": 1})

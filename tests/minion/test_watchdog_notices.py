@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from minion.config import Config
+from minion.config import Config, Home, default_home, reaching
 from minion.daemon.courier import Outcome
 from minion.store.alerts import prune_alerts
 from server.contract.digest import canonical_json, parse_instant
@@ -54,6 +55,19 @@ def test_fifty_routines_that_fail_together_are_one_message(tmp_path: Path) -> No
         assert scene.unsent() == 0
 
     played(tmp_path, story)
+
+
+def test_the_commands_of_a_notice_name_a_home_that_is_not_the_default_one(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        scene.dog._called = partial(reaching, Home(Path("/srv/my home")))
+        await scene.slot("missed", 1)
+        (text,) = await scene.later()
+        assert text.endswith(f"Look: minion --home '/srv/my home' why {NAME}")
+        (told,) = scene.sent[0]["alert"]["alerts"]
+        assert told["look"] == [f"minion --home '/srv/my home' why {NAME}"]
+
+    played(tmp_path, story)
+    assert reaching(default_home(), "minion alerts --all") == "minion alerts --all"
 
 
 def test_messages_to_one_place_are_half_a_minute_apart(tmp_path: Path) -> None:

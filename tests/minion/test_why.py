@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from minion.store.slots import prune_slots
+from minion.store.watches import Watched, keep_watched
 from minion.store.writer import Writer
 from minion.why.chain import NAMES
 from tests.minion.stored_runs import LATER, NOW, ROUTINE_ID, Teller
@@ -50,7 +51,7 @@ def test_as_data_it_has_every_link_those_not_reached_too(tmp_path: Path) -> None
 def test_a_routine_without_a_schedule_says_so(tmp_path: Path) -> None:
     for at in (None, "9:00"):
         chain = explained(tmp_path, kept(triggers=[], cron_expression=None), at=at)
-        assert ends(chain) == ("due", "off", "minion schedule update morning-report WHEN")
+        assert ends(chain) == ("due", "off", 'minion schedule update morning-report "every weekday at 9:00"')
         assert "no schedule" in chain.sentence
 
 
@@ -77,9 +78,19 @@ def test_a_paused_routine_says_since_when_and_one_that_paused_itself_says_why(tm
     chain = explained(tmp_path, *paused, been_up())
     assert ends(chain) == ("due", "off", "minion schedule resume morning-report")
     assert chain.sentence == "It is paused since Mon 2026-01-05 10:05."
-    itself = explained(tmp_path, alerts={"auto_paused": "morning-report failed 3 times in a row."})
+    itself = explained(tmp_path, alerts={"auto_paused": "morning-report paused itself: it failed 3 times."})
     assert ends(itself) == ("due", "broken", "minion schedule resume morning-report")
-    assert "paused itself since Mon 2026-01-05 10:05: morning-report failed 3 times" in itself.sentence
+    assert itself.sentence == "It paused itself since Mon 2026-01-05 10:05: it failed 3 times."
+
+
+def test_a_routine_that_paused_itself_says_why_before_anybody_was_told_of_it(tmp_path: Path) -> None:
+    async def about_to(writer: Writer) -> None:
+        watched = Watched(2, "the newest run, run_1, failed: exit 3.", "due")
+        await writer.transact(lambda db: keep_watched(db, "morning-report", watched))
+
+    chain = explained(tmp_path, kept(), been_up(), about_to, kept(at=LATER, paused=True))
+    assert ends(chain) == ("due", "broken", "minion schedule resume morning-report")
+    assert chain.sentence.endswith(": it went wrong 2 times in a row; the newest run, run_1, failed: exit 3.")
 
 
 def test_a_slot_from_before_it_was_paused_is_told_all_the_same(tmp_path: Path) -> None:
@@ -148,7 +159,7 @@ def test_what_came_due_while_no_daemon_ran_says_what_bringing_one_up_does(tmp_pa
         "It was due Mon 2026-01-05 09:00, and no daemon ran the minion. One that comes up now runs it late."
     )
     late = explained(tmp_path, daemon=None, now="2026-01-05T23:30:00.000Z")
-    assert "does not make up for it (missed 1: the local day" in late.sentence
+    assert "does not make up for it (the local day" in late.sentence
 
 
 def test_without_a_daemon_the_next_one_is_named_and_that_none_ever_ran(tmp_path: Path) -> None:
@@ -168,7 +179,11 @@ def test_a_slot_that_was_fine_does_not_hide_that_no_daemon_runs_now(tmp_path: Pa
 @pytest.mark.parametrize(
     ("daemon", "words", "fix"),
     [
-        ({**UP, "health": "silent", "trouble": ["it hangs"]}, "(process 4711) does not answer", "minion doctor"),
+        (
+            {**UP, "health": "silent", "trouble": ["it hangs"], "fix": "kill it"},
+            "(process 4711) does not answer",
+            "kill it",
+        ),
         ({**UP, "trouble": ["The run store could not be written."]}, "could not be written", "minion doctor"),
         ({**UP, "stopping": True}, "is ending", "minion up"),
     ],
@@ -182,7 +197,7 @@ def test_a_daemon_that_is_not_well_is_the_broken_link(
 
 
 def test_a_missed_slot_says_that_no_daemon_ran_then(tmp_path: Path) -> None:
-    why = "missed 1: the local day of the newest due slot is over"
+    why = "the local day of the newest due slot is over"
     missed = slot("missed", why, noticed="2026-01-06T07:00:00.000Z")
     chain = explained(tmp_path, kept(), been_up(), missed, now="2026-01-06T07:01:00.000Z")
     assert ends(chain) == ("daemon", "broken", "minion run morning-report")
@@ -195,7 +210,7 @@ def test_a_missed_slot_says_that_no_daemon_ran_then(tmp_path: Path) -> None:
 
 
 def test_slots_missed_together_are_found_by_any_of_their_times(tmp_path: Path) -> None:
-    why = "missed 125: only the newest due slot is run"
+    why = "only the newest due slot is run"
     steps = (kept("2025-06-01T00:00:00.000Z"), been_up("2025-06-01T00:00:00.000Z"), slot("missed", why, count=125))
     for at in ("2026-01-05T09:00", "2025-12-24T09:00"):
         chain = explained(tmp_path, *steps, at=at)

@@ -63,7 +63,9 @@ class Scene:
         with looking(self.folder) as db:
             return str(db.execute("SELECT id FROM routines WHERE name = ?", (name,)).fetchone()[0])
 
-    async def run(self, end: RunState = "completed", name: str = NAME, **usage: float) -> str:
+    async def run(
+        self, end: RunState = "completed", name: str = NAME, *, why: str = "the door is shut", **usage: float
+    ) -> str:
         """One run of a routine; all but a completed one end before they did anything. `usage`: what it cost."""
         self._runs += 1
         order, told = make_order(self._runs, routine=name), Teller(self._runs)
@@ -73,7 +75,7 @@ class Scene:
                 told.tell("usage", **usage)
             await perform(self.writer, order, told, end)
         else:
-            await perform(self.writer, order, told, end, why="the door is shut")
+            await perform(self.writer, order, told, end, why=why)
         return order.run_id
 
     async def undelivered(self) -> str:

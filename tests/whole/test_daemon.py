@@ -205,6 +205,14 @@ def test_a_file_changed_by_hand_changes_that_job_only_and_a_bad_one_nothing(daem
     assert last == run_id
 
 
+def test_a_routine_whose_file_is_gone_is_said_to_be_gone_at_a_reload(daemon: DaemonAtWork) -> None:
+    file = write_routine(daemon.home, "leaving", "quick")
+    daemon.ask("reload")
+    file.unlink()
+    told = run_cli(daemon.home, "reload")
+    assert (told.code, "gone: leaving." in told.out, "changed: nothing" in told.out) == (0, True, True)
+
+
 @pytest.mark.promise("DMN-12")
 def test_a_strict_routine_waits_for_a_person_when_its_skill_has_changed(daemon: DaemonAtWork) -> None:
     home = daemon.home
@@ -217,8 +225,9 @@ def test_a_strict_routine_waits_for_a_person_when_its_skill_has_changed(daemon: 
     assert refused.value.code == "lock_changed"
     decision = refused.value.hint.split()[2]
     daemon.ask("decide", decision=decision, answer="reject", by="somebody")
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match="what it runs with was rejected") as refused:
         daemon.run("careful")
+    assert refused.value.hint == f"minion decide {decision} approve"
     daemon.ask("decide", decision=decision, answer="approve", by="somebody")
     assert run_of(home, daemon.run("careful"))["state"] == "completed"
     with pytest.raises(Refused) as decided:

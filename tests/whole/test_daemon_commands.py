@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -82,6 +83,8 @@ def terminal(home: Home, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         command_line(home, *words), env=clean_environment(home), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # As at a terminal: who runs tests in a shell's background hands down that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
         yield process
@@ -200,7 +203,7 @@ def test_a_bad_routine_file_is_told_by_reload_status_and_why(place: Place, daemo
         assert "Its file is bad" in printed(say(place, "why timed --json"), 1)["sentence"]
     finally:
         file.write_text(good)
-    assert printed(say(place, "reload --json")) == {"changed": ["timed"], "problems": {}}
+    assert printed(say(place, "reload --json")) == {"changed": ["timed"], "gone": [], "problems": {}}
 
 
 def test_setting_the_minion_up_again_goes_through_its_daemon(tmp_path: Path) -> None:
@@ -248,6 +251,33 @@ def test_doctor_finds_a_daemon_that_answers_well_and_one_that_does_not_a_problem
             daemon.process.send_signal(signal.SIGCONT)
         assert (found.state, "does not answer" in found.says) == ("problem", True)
         assert str(found.fix).startswith(f"kill -KILL {daemon.process.pid} && ")
+
+
+def test_no_command_waits_for_a_daemon_that_hangs_and_what_was_given_up_is_not_done_later(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    write_skill(home, "quick", 'answer(text="quick")')
+    write_routine(home, "quick", "quick")
+    lines = ("run quick", "run quick --detach", "reload", "halt --why leak", "unhalt", "down --wait 2", "up")
+    with daemon_up(home) as daemon, contextlib.ExitStack() as terminals:
+        pid = daemon.process.pid
+        daemon.run("quick")
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            began = [terminals.enter_context(terminal(home, *line.split())) for line in (*lines, "cancel last")]
+            ended = [process.communicate(timeout=DONE_S)[1].decode() for process in began]
+            told = say(Place(home.root.parent), "status").out
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+        for err in ended:
+            assert f"The daemon (process {pid}) does not answer" in err
+            assert f"hint: kill -KILL {pid}" in err
+        assert "so nothing is halted" in ended[3]
+        assert f"--home {home.root} halt --why leak" in ended[3]
+        assert f"kill -KILL {pid} && sleep 1 && " in told
+        assert wait_until(lambda: "not begun: status" in daemon.log(), DONE_S)
+        assert daemon.ask("status")["halted"] is None
+        with read_only(home.store) as db:
+            assert db.execute("SELECT count(*) FROM runs").fetchone()[0] == 1
 
 
 def test_init_leaves_a_home_alone_whose_daemon_is_up(place: Place, daemon: DaemonAtWork) -> None:

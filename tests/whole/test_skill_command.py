@@ -99,6 +99,18 @@ def test_a_folder_that_is_there_is_never_begun_over(tmp_path: Path, home: Home) 
 
 
 @pytest.mark.heavy
+def test_a_command_without_replace_never_hints_at_it_where_the_name_is_taken(home: Home) -> None:
+    write_skill(home, "greet", "print('hi')")
+    write_routine(home, "mine", "greet")
+    assert run_cli(home, "run", "mine").code == 0
+    for words in (("skill", "new", "greet"), ("routine", "new", "--template", "weekly-digest", "--name", "mine"),
+                  ("schedule", "every day at 7: triage my inbox", "--yes", "--name", "mine")):  # fmt: skip
+        ended = run_cli(home, *words)
+        assert (ended.code, "with other content" in ended.err, "--replace" in ended.err) == (3, True, False)
+        assert "choose another" in ended.err
+
+
+@pytest.mark.heavy
 @pytest.mark.promise("SKL-4")
 def test_peer_defect_12_a_second_skill_of_one_name_never_overwrites_the_first(tmp_path: Path, home: Home) -> None:
     first, second = packed(tmp_path), packed(tmp_path, says="goodbye", top="other-folder/")

@@ -13,6 +13,7 @@ import pytest
 from minion.cli import minion
 from minion.commands.completion import candidates
 from minion.config import Config, held, write_private
+from minion.store.decisions import Answer, answer_decision
 from minion.store.effects_ledger import unsettled_effects
 from minion.store.local_db import read_only
 from minion.store.run_events import EventReader, run_events
@@ -85,6 +86,25 @@ def test_status_without_a_daemon_says_so_and_how_everything_stands(tmp_path: Pat
     assert [item["id"] for item in said["decisions"]] == ids
     with read_only(place.home.store) as db:
         assert said["unknown_effects"] == unsettled_effects(db) != []
+
+
+def test_status_shows_a_routine_whose_change_was_rejected_until_it_is_approved(tmp_path: Path) -> None:
+    ids: list[str] = []
+
+    def answered(answer: Answer, at: str) -> Step:
+        async def step(writer: Writer) -> None:
+            await writer.transact(lambda db: answer_decision(db, ids[0], answer, by="ada", now=at))
+
+        return step
+
+    rejected = answered("reject", "2026-01-05T09:10:00.000Z")
+    place = place_of(tmp_path, been_up(), run(), asked_decision(ids), rejected)
+    assert f"✗ rejected: {called(place)} decide {ids[0]} approve" in say(place, "status").out
+    (routine,) = printed(say(place, "status --json"))["routines"]
+    assert (routine["state"], routine["rejected"]) == ("rejected", ids[0])
+    with_store(place.home.root, answered("approve", "2026-01-05T09:11:00.000Z"))
+    (routine,) = printed(say(place, "status --json"))["routines"]
+    assert (routine["state"], routine["rejected"]) == ("scheduled", None)
 
 
 def called(place: Place) -> str:
@@ -221,13 +241,18 @@ def test_decisions_are_listed_and_answered_with_the_name_of_who_did(tmp_path: Pa
     assert say(place, "decide dec_nothing approve").code == "no_such_decision"
 
 
-def test_halt_and_unhalt_work_without_a_daemon_and_are_kept(tmp_path: Path) -> None:
+def test_halt_and_unhalt_work_without_a_daemon_and_keep_their_reason(tmp_path: Path) -> None:
     place = place_of(tmp_path)
     assert "The minion is halted: too many mails." in say(place, "halt --why 'too many mails'").out
     assert (say(place, "run morning-report").code, printed(say(place, "status --json"))["halted"]["why"]) == (
         "halted", "too many mails"
     )  # fmt: skip
-    assert "too many mails" in say(place, "unhalt").out
+    since = printed(say(place, "status --json"))["halted"]["at"]
+    assert "The minion is halted: too many mails." in say(place, "halt --let-finish").out
+    assert printed(say(place, "status --json"))["halted"] == {"why": "too many mails", "at": since}
+    assert say(place, "halt --why 'the key leaked'").exit_code == 0
+    assert printed(say(place, "status --json"))["halted"] == {"why": "the key leaked", "at": since}
+    assert "the key leaked" in say(place, "unhalt").out
     assert say(place, "unhalt").out == "The minion was not halted.\n"
 
 

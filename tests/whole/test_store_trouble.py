@@ -20,6 +20,8 @@ from minion.daemon.hub import Hub
 from minion.daemon.triggers import Trigger
 from minion.store.local_db import read_only
 from minion.store.run_history import breaches
+from minion.store.standing import set_halt
+from server.contract.digest import instant
 from server.contract.refusals import StoreFailed
 from tests.whole.homes import make_home, run_of, write_routine, write_skill
 
@@ -174,8 +176,24 @@ def test_a_slot_whose_run_cannot_be_opened_is_tried_again_as_far_as_catching_up_
     ((state, why),) = slots(home)
     assert state == end
     if end == "missed":
-        assert why == "the store could not be written when it was due, and its local day is over"
+        assert why == "the store could not be written when it was due, and a newer one came due meanwhile"
     assert intact(home)
+
+
+@pytest.mark.promise("DMN-8")
+def test_a_slot_that_waits_when_the_kill_switch_is_thrown_is_skipped_and_nothing_starts(home: Home) -> None:
+    async def scene() -> None:
+        async with awake(home) as awoken:
+            await awoken.look(after=timedelta(minutes=1))  # it is on its way now
+            at = instant(awoken.now)
+            await awoken.minion.writer.transact(lambda db: set_halt(db, "the key leaked", at=at))
+            await awoken.daemon.read_halt()
+            await awoken.rest()
+
+    asyncio.run(scene())
+    assert slots(home) == [("skipped", "the minion was halted: the key leaked")]
+    with read_only(home.store) as db:
+        assert db.execute("SELECT count(*) FROM runs").fetchone()[0] == 0
 
 
 @pytest.mark.promise("DMN-4")

@@ -76,7 +76,7 @@ def test_a_failure_is_told_once_and_its_end_once_and_the_switch_hears_of_every_r
         started = run_process(home, "run", "porter", "--detach").out.strip()
         assert wait_until(lambda: len(hook.texts("/ok")) == 1, SOON)
         assert "porter failed" in hook.texts("/ok")[0]
-        assert f"minion show {started}" in hook.texts("/ok")[0]
+        assert f"minion --home {home.root} show {started}" in hook.texts("/ok")[0]
         run(home, "porter")
         run(home, "porter")
         status = run_process(home, "status", "--json").json()
@@ -116,7 +116,7 @@ def test_fifty_routines_that_go_wrong_at_once_are_one_message(home: Home, hook: 
         assert wait_until(lambda: run_process(home, "status", "--json").json()["unsent"] == 0, SOON)
         (text,) = hook.texts("/ok")
         assert text.startswith("minion tester: 50 notices\n")
-        assert text.endswith("and 30 more: minion alerts --all")
+        assert text.endswith(f"and 30 more: minion --home {home.root} alerts --all")
         assert len(alerts(home)) == 50
 
 
