@@ -34,7 +34,9 @@ check: $(VENV)/.ready-dev ## ruff, mypy --strict, the house rules, the bundled s
 	@$(BIN)/python -m pytest -n $(WORKERS) tests/house
 
 test-heavy: $(VENV)/.ready-dev ## the tests in a real sandbox, and the short kill loops
-	@$(BIN)/python -m pytest -n $(WORKERS) -m heavy
+	@if command -v npm >/dev/null; then $(MAKE) -s $(VENV)/.ready-node || \
+		echo "hint: npm could not install them; the tests of MCP conformance are skipped" >&2; fi
+	@$(BIN)/python -m pytest -n $(WORKERS) -m heavy -rs
 
 faults: $(VENV)/.ready-dev ## the counted fault suites, each with its trials and bound
 	@$(BIN)/python -m pytest -n $(WORKERS) -m faults -s
@@ -66,4 +68,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	@echo "setting up the test tools (once) …" >&2
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# MCP's conformance suites and inspector, with a Node for them. To lock other versions, in tests/conformance:
+# npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
+$(VENV)/.ready-node: tests/conformance/package.json tests/conformance/package-lock.json | $(VENV)/bin/python
+	@echo "setting up the MCP conformance programs (once) …" >&2
+	@rm -f $@ && mkdir -p $(VENV)/conformance
+	@cp tests/conformance/package.json tests/conformance/package-lock.json $(VENV)/conformance/
+	@cd $(VENV)/conformance && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@

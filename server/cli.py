@@ -24,6 +24,10 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "token": ("server.commands.token", "Create, list, rotate and revoke the tokens that let programs in."),
         "status": ("server.commands.status", "Show the home, who owns it, where it answers, what it holds."),
     },
+    "Decide": {
+        "decisions": ("server.commands.decisions", "List what waits for a person, and what became of it."),
+        "decide": ("server.commands.decide", "Answer what waits for a person: approve, or reject."),
+    },
     "Keep": {
         "verify": ("server.commands.verify", "Check that the log is whole and unchanged; keep a checkpoint."),
         "backup": ("server.commands.backup", "Copy the store while HQ goes on writing."),

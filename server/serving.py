@@ -19,6 +19,7 @@ from server.sweeping import swept
 from server.web.connections import BoundedHttp
 from server.web.door import Door
 from server.web.gate import Hosts
+from server.web.rates import Rates
 from server.web.routes import web_app
 
 HOST: Final = "127.0.0.1"
@@ -30,17 +31,18 @@ _GRACE_S: Final = 3
 
 async def serve(
     desk: Desk, lock: Lock, home: HqHome, *, port: int, version: str, who: str, told: Callable[[str], None],
-    stop: asyncio.Event,
+    stop: asyncio.Event, rates: Rates | None = None,
 ) -> None:  # fmt: skip
     """Answer at a port of loopback (0: any free one) until `stop`; `told` hears where, once it does.
 
-    `who` is the user whose programs come in by the home's door. Raises `Refused`.
+    `who` is the user whose programs come in by the home's door, `rates` how much each caller may ask. Raises
+    `Refused`.
     """
     with contextlib.closing(bind(port)) as bound:
         number = bound.getsockname()[1]
         url, door = f"http://{HOST}:{number}", Door(who)
         server = offered(desk, version=version, links=public_url() or url)
-        app = web_app(desk, server, Hosts.of(number, public_url()), door=door)
+        app = web_app(desk, server, Hosts.of(number, public_url()), rates=rates, door=door)
         config = uvicorn.Config(
             app, lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False,
             timeout_graceful_shutdown=_GRACE_S, backlog=_BACKLOG, loop="none", ws="none", http=BoundedHttp,

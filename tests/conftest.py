@@ -1,4 +1,4 @@
-"""Keeps the heavy, faults and bench tests out of a run that does not name them; no property has a deadline."""
+"""Keeps heavy, faults and bench tests out of a run that does not name them, and shows what tests counted."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         items[:] = [item for item in items if _wanted(item, asked)]
         config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests counted (`record_property("counts", …)`), whichever process they ran in."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "counts" and report.when == "call":
+                terminalreporter.write_line(str(value))
 
 
 def _wanted(item: pytest.Item, asked: set[str]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from server.contract.digest import canonical_json
 from server.contract.run import RunState, Truths, verdict_of
-from server.contract.topology import TakenStep, compare, fingerprint, topology
+from server.contract.topology import compare, fingerprint, topology
 from server.domain.drift import drift_verdict
 from server.storage import run_store
 from server.storage.database import Connection
@@ -29,10 +29,7 @@ def close_run(
     for block in begun:
         if block.state == "running":
             run_store.end_block(connection, run_id, block.code, "interrupted", actor=actor, now=now, why=why)
-    steps = [
-        TakenStep(step.block, step.code, step.state)
-        for step in run_store.steps_of(connection, run_id) if step.kind == "step"
-    ]  # fmt: skip
+    steps = run_store.taken_steps(connection, run_id)
     comparison = compare(blocks, steps, [block.code for block in begun], completed=end == "completed")
     if comparison.conformance == "violation" and end in ("completed", "failed"):
         end, why = "violated", f"a rigid block was skipped, reordered or altered: {comparison.first_difference}"

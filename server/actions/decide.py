@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -37,10 +38,12 @@ def decide(
     stands = state_at(row.state, row.expires_at, at)
     may_answer(row.id, stands, answer=answer, asked=row.digest, shown=digest, kept=kept)
     ending, said = STATE_OF[answer], None if why is None else _REDACTOR.text(why)[:LONGEST_REASON]
-    if not finding_store.answer(connection, row.id, ending, by=caller.id, why=said, now=at):
-        raise Refused("decided", f"The decision {row.id} was answered meanwhile.", hint="list_decisions shows it")
+    if not finding_store.answer(connection, row.id, ending, by=caller.id, name=caller.name, why=said, now=at):
+        hint = "hq decisions --state any shows it"
+        raise Refused("decided", f"The decision {row.id} was answered meanwhile.", hint=hint)
     told = {"decision": row.id, "kind": row.kind, "subject": row.subject, "digest": row.digest, "why": said}
-    append_event(connection, f"decision.{ending}", {**told, "door": caller.door}, actor=caller.id, now=at)
+    who = {"door": caller.door, "by": caller.name}
+    append_event(connection, f"decision.{ending}", {**told, **who}, actor=caller.id, now=at)
     state = None
     if row.kind == "gap":
         state = _gap_answered(connection, row, answer == "approve", actor=caller.id, at=at)
@@ -50,11 +53,32 @@ def decide(
 def shown(row: Row[Any], *, now: datetime, links: str | None) -> dict[str, Any]:
     """A decision as people and sessions see it; `links` is what the address of its page begins with."""
     names = ("id", "kind", "subject", "question", "digest", "asked_by", "asked_at", "expires_at")
-    answer = {name: getattr(row, name) for name in ("answered_by", "answered_at", "why") if getattr(row, name)}
+    answers = ("answered_by", "answered_name", "answered_at", "why")
+    answer = {name: getattr(row, name) for name in answers if getattr(row, name)}
     return {
         **{name: getattr(row, name) for name in names}, "evidence": json.loads(row.evidence),
         "state": state_at(row.state, row.expires_at, instant(now)), **answer, "link": link_to(row.id, links),
     }  # fmt: skip
+
+
+def seen(connection: Connection, decision: str, *, now: datetime, links: str | None = None) -> dict[str, Any]:
+    """A decision, by its id or the beginning of one, as it is shown (a query). Raises `NotFound`, `Refused`."""
+    return shown(finding_store.look_for_decision(connection, decision), now=now, links=links)
+
+
+def listed(
+    connection: Connection, state: str, limit: int | None = None, *, now: datetime, links: str | None = None,
+    newest: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Decisions of a state, or of `any`, the oldest first unless `newest` (a query)."""
+    asked = None if state == "any" else state
+    rows = finding_store.list_decisions(connection, state=asked, now=instant(now), limit=limit, newest=newest)
+    return [shown(row, now=now, links=links) for row in rows]
+
+
+def digest_of_shown(said: Mapping[str, Any]) -> str:
+    """The digest of a decision as somebody was shown it: what their answer is an answer to."""
+    return digest_of_question(said["kind"], said["subject"], said["question"], said["evidence"])
 
 
 def link_to(decision: str, links: str | None) -> str | None:

@@ -91,7 +91,8 @@ def resolve_gap(
     if resolution == "decline":
         finding_store.set_gap(connection, row.id, state="declined", resolution=said)
         if row.state == "proposed":  # nobody need answer any more
-            finding_store.answer(connection, row.decision_id, "withdrawn", by=caller.id, why=said, now=at)
+            who = {"by": caller.id, "name": caller.name}
+            finding_store.answer(connection, row.decision_id, "withdrawn", **who, why=said, now=at)
         state, decision = "declined", None
     else:
         if row.state == "proposed":

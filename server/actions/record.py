@@ -129,8 +129,8 @@ def finish_block(
         row, states = _open(connection, caller, run, now)
         blocks = run_store.canonical_of(row)
         logged = [
-            step.code for step in run_store.steps_of(connection, row.id)
-            if step.block == block and step.kind == "step" and step.state != "skipped"
+            step.code for step in run_store.taken_steps(connection, row.id)
+            if step.block == block and step.state != "skipped"
         ]  # fmt: skip
         may_finish_block(blocks, states, block, state, logged)
         run_store.end_block(connection, row.id, block, state, actor=caller.id, now=at, why=_text(why))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from server.actions import entrust
+from server.actions.decide import decide
 from server.actions.desk import Desk, asking
 from server.contract.refusals import BadUse
 from server.storage.access_store import Caller
 
+# Who asks by commands came in at a terminal of HQ's own machine (`domain/decision.py`).
+DOOR: Final = "cli"
 VERBS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "token.create": entrust.create_token,
     "token.rotate": entrust.rotate_token,
     "token.revoke": entrust.revoke_token,
+    "decide": decide,
 }
 
 
@@ -22,11 +28,24 @@ async def perform(desk: Desk, who: Caller, verb: str, params: Mapping[str, Any])
     action = VERBS.get(verb)
     if action is None:
         raise BadUse("no_such_verb", f"There is no verb {verb[:40]!r} here.", hint="use hq of the same version")
-    before = asking.set(who)
+    if not _takes(action, params):
+        says = f"The verb {verb} does not take that."
+        raise BadUse("bad_parameters", says, hint="use hq of the same version")
+    before = asking.set(replace(who, door=DOOR))
     try:
         return await desk.do(action, **params)
-    except TypeError as error:
-        says = f"The verb {verb} does not take that."
-        raise BadUse("bad_parameters", says, hint="use hq of the same version") from error
     finally:
         asking.reset(before)
+
+
+def _takes(action: Callable[..., Any], params: Mapping[str, Any]) -> bool:
+    """Whether the names fit, and each value is a text, or null where it may be left out."""
+    signature = inspect.signature(action)
+    try:
+        signature.bind(None, None, **params, now=None)
+    except TypeError:
+        return False
+    known = signature.parameters
+    return all(
+        isinstance(said, str) or (said is None and known[name].default is None) for name, said in params.items()
+    )

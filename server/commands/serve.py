@@ -21,7 +21,7 @@ _PORT = 7717
 @click.option("--json", "as_json", is_flag=True, help="Say where as one JSON line on stdout, once it answers.")
 @click.pass_context
 def command(ctx: click.Context, port: int, as_json: bool) -> None:
-    """Answer over HTTP: MCP at /mcp, health at /healthz and /readyz, figures at /metrics.
+    """Answer over HTTP: MCP at /mcp, decisions at /decisions, health at /healthz and /readyz, figures at /metrics.
 
     HQ listens on this machine alone. Whoever asks sends a token that `hq token create` made; HQ_PUBLIC_URL names
     the address under which it is reached through a proxy. It logs on stderr. SIGTERM and Ctrl-C end it in good

@@ -69,7 +69,8 @@ def _document(found: Audit, earlier: Checkpoint | None) -> dict[str, Any]:
 
 
 def _show(found: Audit, earlier: Checkpoint | None, checkpoint: Path | None) -> None:
-    size = f"{found.events:,} events, {found.steps:,} steps, {found.runs:,} runs"
+    counts = (("event", found.events), ("step", found.steps), ("run", found.runs))
+    size = ", ".join(f"{many:,} {noun}{'' if many == 1 else 's'}" for noun, many in counts)
     if found.intact:
         since = f", and holds all it had at event {earlier.position:,}" if earlier is not None else ""
         click.echo(f"✓ The log is whole: {size}{since}.")

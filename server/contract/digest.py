@@ -15,6 +15,8 @@ IdPrefix = Literal["trig_", "run_", "session_", "eff_", "dec_", "gap_"]
 ID_BODY = re.compile(r"01[0-9A-HJKMNP-TV-Z]{20}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CHAIN_START = "0" * 64
+# Made once: `json.dumps` makes one for each call that says how.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical_json(value: Any) -> str:
@@ -22,7 +24,7 @@ def canonical_json(value: Any) -> str:
 
     Raises `ValueError` on NaN or infinity and `TypeError` on what JSON cannot hold.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def digest_of(value: Any) -> str:

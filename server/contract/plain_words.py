@@ -111,6 +111,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def meant_key(word: str, known: Iterable[str]) -> str | None:
+    """The known key that `word` was probably meant to be, by what people write for it or its letters, or None."""
+    keys = list(known)
+    return next((key for key in _MEANT.get(word, ()) if key in keys), None) or nearest(word, keys)
+
+
 def problems(error: ValidationError, model: type[BaseModel], data: object) -> list[Problem]:
     """Every finding of `error` in order, with paths that lead through `data` as its author wrote it."""
     return [_problem(details, model, data) for details in error.errors(include_url=False)]
@@ -228,8 +234,7 @@ def _key_hint(model: type[BaseModel], loc: Sequence[int | str]) -> str:
         if isinstance(part, str):
             models = _step(models, part)
     known = sorted({field.alias or name for each in models for name, field in each.model_fields.items()})
-    said = str(loc[-1])
-    meant = next((key for key in _MEANT.get(said, ()) if key in known), None) or nearest(said, known)
+    meant = meant_key(str(loc[-1]), known)
     if meant is not None:
         return f"did you mean `{meant}`?"
     return "the keys here are " + ", ".join(known) if known else "leave it out"

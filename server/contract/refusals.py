@@ -77,6 +77,13 @@ class StoreFailed(Refusal):
     http_status = 503
 
 
+class Defect(Refusal):
+    """Something went wrong that never should: ours to mend. Nothing of what was asked for was kept."""
+
+    exit_code = 1
+    http_status = 500
+
+
 class IllegalMove(Refusal):
     """A state change the table of legal moves does not have; a defect of the caller."""
 
@@ -85,7 +92,7 @@ class IllegalMove(Refusal):
 
 
 REFUSAL_KINDS: tuple[type[Refusal], ...] = (
-    BadDocument, BadUse, NotFound, Refused, TrialFailed, StoreUnreadable, StoreFailed, IllegalMove,
+    BadDocument, BadUse, NotFound, Refused, TrialFailed, StoreUnreadable, StoreFailed, Defect, IllegalMove,
 )  # fmt: skip
 
 

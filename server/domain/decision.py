@@ -53,7 +53,7 @@ def may_answer(decision: str, state: str, *, answer: str, asked: str, shown: str
         hint = "what it was about may be proposed again"
         raise Refused("decision_expired", f"The time to decide {decision} is over.", hint=hint)
     if state != "open":
-        hint = "list_decisions with state any shows it"
+        hint = "hq decisions --state any shows it"
         raise Refused("decided", f"The decision {decision} is {state} already.", hint=hint)
     if kept != asked:
         hint = "hq verify tells what was changed; have it proposed again"

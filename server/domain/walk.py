@@ -23,7 +23,8 @@ def may_start(blocks: Sequence[CanonicalBlock], states: Mapping[str, str], code:
     """
     codes = [block.code for block in blocks]
     if code not in codes:
-        raise BadUse("no_such_block", f"The process has no block {code[:40]}.", hint=f"it has {', '.join(codes)}")
+        hint = f"take one of {', '.join(codes)}"
+        raise BadUse("no_such_block", f"The process has no block {code[:40]}.", hint=hint)
     if code in states:
         raise Refused("block_begun", f"The block {code} is {states[code]} already.", hint=_next(blocks, states))
     open_one = next((each for each, state in states.items() if state == "running"), None)

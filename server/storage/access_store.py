@@ -15,10 +15,14 @@ from sqlalchemy import bindparam, insert, select
 from server.contract.digest import canonical_json, digest_of
 from server.contract.refusals import Refused
 from server.storage.database import Connection
+from server.storage.prepared import Prepared
 from server.storage.tables import CALLS, TOKENS
 
-_CALL: Final = select(CALLS).where(CALLS.c.caller == bindparam("caller"), CALLS.c.key == bindparam("key"))
-_TOKEN: Final = select(TOKENS).where(TOKENS.c.digest == bindparam("digest"))
+_CALL: Final = Prepared(
+    select(CALLS).where(CALLS.c.caller == bindparam("caller"), CALLS.c.key == bindparam("key"))
+)
+_ADD_CALL: Final = Prepared(insert(CALLS), *CALLS.c.keys())
+_TOKEN: Final = Prepared(select(TOKENS).where(TOKENS.c.digest == bindparam("digest")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def caller_of(connection: Connection, digest: str, *, now: str) -> Caller | None
 
 def token_of(connection: Connection, digest: str, *, now: str) -> tuple[Caller, str | None] | None:
     """Who has the live token of this digest, and until which instant it is good, if not for ever; else None."""
-    row = connection.execute(_TOKEN, {"digest": digest}).one_or_none()
+    row = _TOKEN.one(connection, {"digest": digest})
     if row is None or (row.revoked_at or "9") <= now or (row.expires_at or "9") <= now:
         return None
     return Caller(row.id, row.name, row.scope, row.bound_to, door="http"), row.expires_at
@@ -60,7 +64,7 @@ def once(
     if key is None:
         return do()
     digest = digest_of([tool, dict(request)])
-    before = connection.execute(_CALL, {"caller": caller, "key": key}).one_or_none()
+    before = _CALL.one(connection, {"caller": caller, "key": key})
     if before is not None:
         if before.digest != digest:
             says = f"The client_key {key[:40]} came with another call before ({before.tool})."
@@ -68,13 +72,6 @@ def once(
         answer: dict[str, Any] = json.loads(before.answer)
         return answer
     answer = do()
-    said = {
-        "caller": caller,
-        "key": key,
-        "tool": tool,
-        "digest": digest,
-        "answer": canonical_json(answer),
-        "at": now,
-    }
-    connection.execute(insert(CALLS), said)
+    said = {"caller": caller, "key": key, "tool": tool, "digest": digest, "answer": canonical_json(answer)}
+    _ADD_CALL.do(connection, {**said, "at": now})
     return answer

@@ -29,8 +29,8 @@ _WITH_IT: Final = ("-wal", "-shm")
 class Restored:
     """What a restoring did.
 
-    `kept` is where the store lies that was there before, `end` how far the log of the backup had come, `revoked` how
-    many of its tokens were revoked anew.
+    `kept` is where the store lies that was there before, `end` how far the log of the backup had come, `revoked`
+    how many of its tokens were revoked anew.
     """
 
     kept: Path | None

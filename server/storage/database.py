@@ -20,7 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from server.contract.refusals import Refusal, StoreFailed, StoreUnreadable
+from server.contract.refusals import Defect, Refusal, StoreFailed, StoreUnreadable
 from server.storage.committed import Happened, Listener, begin_notes, notes_of
 
 P = ParamSpec("P")
@@ -31,11 +31,8 @@ GROUP: Final = 256
 READERS: Final = 4
 log = logging.getLogger(__name__)
 BUSY_MS: Final = 5000
-# What an action can bring upon itself; any other failure of SQLite is the store's, and so the whole group's.
-_OWN_FAILURES: Final = (
-    Refusal, ValueError, KeyError, TypeError, OverflowError, sa.exc.IntegrityError, sa.exc.DataError,
-    sa.exc.ProgrammingError, sa.exc.InterfaceError, sa.exc.InvalidRequestError, sa.exc.ArgumentError,
-)  # fmt: skip
+# What SQLite says of a statement that is wrong by itself: any other failure of it is the store's.
+_WRONGLY_ASKED: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 
 
 @dataclass(slots=True)
@@ -69,8 +66,9 @@ class Database:
     ) -> T:
         """Run `action(connection, …)` in a transaction, commit it, and answer with its result.
 
-        What it raises reaches the caller, and nothing of it is kept. Raises `StoreFailed` when the commit fails or
-        the store was closed. Once handed in it is finished even when the caller is cancelled.
+        A `Refusal` that it raises reaches the caller; anything else it raises is a `Defect`, and is logged.
+        Nothing of it is kept then. Raises `StoreFailed` when the commit fails or the store was closed. Once handed
+        in it is finished even when the caller is cancelled.
         """
         if self._closed:
             raise _failed("it is closed")
@@ -82,15 +80,25 @@ class Database:
     async def read(
         self, query: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `query(connection, …)` on a connection that cannot write; all it sees is of one moment."""
+        """Run `query(connection, …)` on a connection that cannot write; all it sees is of one moment.
+
+        Raises `StoreUnreadable` where SQLite cannot read the store, and whatever the query raises.
+        """
 
         def work() -> T:
-            with self._reading.connect() as connection:
-                connection.exec_driver_sql("BEGIN")
-                try:
-                    return query(connection, *args, **kwargs)
-                finally:
-                    connection.exec_driver_sql("ROLLBACK")
+            try:
+                with self._reading.connect() as connection:
+                    connection.exec_driver_sql("BEGIN")
+                    try:
+                        return query(connection, *args, **kwargs)
+                    finally:
+                        _roll_back(connection)
+            except (sa.exc.DatabaseError, sqlite3.Error) as error:
+                if not _is_the_stores(error):
+                    raise
+                hint = "look with `hq verify` what is wrong; a backup can be put back with `hq restore`"
+                says = f"The store {self._path} cannot be read: {_words(error)}."
+                raise StoreUnreadable("store_unreadable", says, hint=hint) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
@@ -172,33 +180,53 @@ def _outcomes(connection: Connection, group: list[_Asked]) -> list[tuple[Any, Ba
         outcomes = [_one(connection, asked.run) for asked in group]
         connection.exec_driver_sql("COMMIT")
     except (sa.exc.DatabaseError, sqlite3.Error) as error:
-        _roll_back(connection)
+        _undo(connection)
         return [(None, _failed(_words(error))) for _ in group]
     except Exception as defect:
-        # A defect in one action is no reason to leave anybody waiting, or to keep half of anything.
-        log.exception("an action has a defect")
-        _roll_back(connection)
-        return [(None, _failed(f"a defect stopped it ({type(defect).__name__})")) for _ in group]
+        # A defect of ours is no reason to leave anybody waiting, or to keep half of anything.
+        log.exception("the writer has a defect")
+        _undo(connection)
+        return [(None, _defect(defect)) for _ in group]
     return outcomes
 
 
 def _one(connection: Connection, run: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
-    """One action inside the group: its failure undoes itself and not its neighbours."""
+    """One action inside the group: its refusal or defect undoes itself and not its neighbours."""
     connection.exec_driver_sql("SAVEPOINT one")
     noted = len(notes_of(connection))
     try:
         result = run(connection)
-    except _OWN_FAILURES as error:
+    except Exception as problem:
+        if _is_the_stores(problem):
+            raise
+        if not isinstance(problem, Refusal):
+            log.exception("an action has a defect")
+            problem = _defect(problem)
         connection.exec_driver_sql("ROLLBACK TO one")
         connection.exec_driver_sql("RELEASE one")
         del notes_of(connection)[noted:]
-        return None, error
+        return None, problem
     connection.exec_driver_sql("RELEASE one")
     return result, None
 
 
-def _roll_back(connection: Connection) -> None:
+def _is_the_stores(error: BaseException) -> bool:
+    """Whether SQLite failed at the store, and not at what it was asked: then nobody's work can be kept."""
+    said = getattr(error, "orig", None) or error
+    if not isinstance(said, sqlite3.DatabaseError) or isinstance(said, _WRONGLY_ASKED):
+        return False
+    # Without a code it is the module's own finding: bytes where a text was, in a damaged page.
+    code: int | None = getattr(said, "sqlite_errorcode", None)
+    return code is None or code & 0xFF != sqlite3.SQLITE_ERROR
+
+
+def _undo(connection: Connection) -> None:
     begin_notes(connection)
+    _roll_back(connection)
+
+
+def _roll_back(connection: Connection) -> None:
+    # SQLite ends a transaction by itself on some failures; another end would hide what happened.
     raw = connection.connection.dbapi_connection
     if raw is not None and raw.in_transaction:
         connection.exec_driver_sql("ROLLBACK")
@@ -243,6 +271,13 @@ def _engine(path: Path, mode: str, pool: type[sa.Pool], **options: Any) -> sa.En
 
 def _words(error: BaseException) -> str:
     return str(getattr(error, "orig", None) or error)
+
+
+def _defect(found: BaseException) -> Defect:
+    hint = "report it with the traceback in HQ's log; nothing of it was kept"
+    defect = Defect("defect", f"A defect of HQ stopped this ({type(found).__name__}).", hint=hint)
+    defect.__cause__ = found
+    return defect
 
 
 def _failed(words: str) -> StoreFailed:

@@ -15,6 +15,7 @@ from sqlalchemy import Row, bindparam, insert, select, update
 from server.contract.digest import CHAIN_START, canonical_json, link
 from server.storage.committed import Happened, note
 from server.storage.database import Connection
+from server.storage.prepared import Prepared
 from server.storage.tables import EVENTS, RUNS, STEP_LOG
 
 # What the hashes are over, column by column: of a step log in its run's chain, of an event in both.
@@ -24,12 +25,11 @@ STEP_COLUMNS: Final = (
 )  # fmt: skip
 EVENT_COLUMNS: Final = ("run_id", "entry", "type", "actor", "at", "data")
 
-# Statements are made once: compiling one takes as long as running it.
-_LAST: Final = select(EVENTS.c.position, EVENTS.c.hash).order_by(EVENTS.c.position.desc()).limit(1)
-_HEAD: Final = select(RUNS.c.head, RUNS.c.entries).where(RUNS.c.id == bindparam("run"))
-_NEW_HEAD: Final = update(RUNS).where(RUNS.c.id == bindparam("run"))
-_ADD_EVENT: Final = insert(EVENTS)
-_ADD_STEP: Final = insert(STEP_LOG)
+_LAST: Final = Prepared(select(EVENTS.c.position, EVENTS.c.hash).order_by(EVENTS.c.position.desc()).limit(1))
+_HEAD: Final = Prepared(select(RUNS.c.head, RUNS.c.entries).where(RUNS.c.id == bindparam("run")))
+_NEW_HEAD: Final = Prepared(update(RUNS).where(RUNS.c.id == bindparam("run")), "head", "entries")
+_ADD_EVENT: Final = Prepared(insert(EVENTS), "position", "run_hash", "hash", *EVENT_COLUMNS)
+_ADD_STEP: Final = Prepared(insert(STEP_LOG), "hash", *STEP_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ def append_event(
         "data": canonical_json(dict(data)),
     }  # fmt: skip
     if run_id is not None:
-        head, entries = connection.execute(_HEAD, {"run": run_id}).one()
+        head, entries = _HEAD.one(connection, {"run": run_id})
         event["entry"] = entries + 1
         event["run_hash"] = link(head, _body(EVENT_COLUMNS, event))
-        connection.execute(_NEW_HEAD, {"run": run_id, "head": event["run_hash"], "entries": entries + 1})
+        _NEW_HEAD.do(connection, {"run": run_id, "head": event["run_hash"], "entries": entries + 1})
     event["hash"] = link(previous, sealed(event))
-    connection.execute(_ADD_EVENT, {"position": position + 1, **event})
+    _ADD_EVENT.do(connection, {"position": position + 1, **event})
     note(connection, Happened(type_, actor, now, run_id, data))
 
 
@@ -64,21 +64,21 @@ def append_steps(connection: Connection, run_id: str, steps: Sequence[Mapping[st
 
     An event of the run must follow in the same transaction: it alone seals them into the chain over all events.
     """
-    head, entries = connection.execute(_HEAD, {"run": run_id}).one()
+    head, entries = _HEAD.one(connection, {"run": run_id})
     rows = []
     for number, step in enumerate(steps, entries + 1):
         row = {**step, "run_id": run_id, "entry": number}
         head = link(head, _body(STEP_COLUMNS, row))
         rows.append({**row, "hash": head})
     if rows:
-        connection.execute(_ADD_STEP, rows)
-        connection.execute(_NEW_HEAD, {"run": run_id, "head": head, "entries": entries + len(rows)})
+        _ADD_STEP.do_many(connection, rows)
+        _NEW_HEAD.do(connection, {"run": run_id, "head": head, "entries": entries + len(rows)})
     return int(entries) + len(rows)
 
 
 def last_event(connection: Connection) -> tuple[int, str]:
     """Position and hash of the newest event; 0 and the chain's start where there is none."""
-    row = connection.execute(_LAST).one_or_none()
+    row = _LAST.one(connection)
     return (0, CHAIN_START) if row is None else (int(row.position), str(row.hash))
 
 

@@ -5,28 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, and_, bindparam, delete, func, insert, literal_column, or_, select, update
 
-from server.contract.digest import canonical_json, new_id
+from server.contract.digest import begins_id, canonical_json, new_id
 from server.contract.refusals import NotFound, Refused
 from server.domain.decision import digest_of_question
 from server.domain.gap import STILL_OPEN
 from server.storage.database import Connection
+from server.storage.prepared import Prepared
 from server.storage.tables import DECISIONS, GAP_EVIDENCE, GAPS
 
 # Of each gap the newest evidence is kept; how often it was met is counted for ever.
 KEPT_EVIDENCE: Final = 50
-_OPEN: Final = select(GAPS).where(
+# The states in so many words: SQLite takes a partial index only for a condition that says what the index says.
+_OPEN: Final = Prepared(select(GAPS).where(
     GAPS.c.gap_type == bindparam("gap_type"), GAPS.c.requested_code == bindparam("requested_code"),
-    GAPS.c.state.in_(STILL_OPEN),
-)  # fmt: skip
-_MET_AGAIN: Final = update(GAPS).where(GAPS.c.id == bindparam("gap"))
-_ADD_EVIDENCE: Final = insert(GAP_EVIDENCE)
+    GAPS.c.state.in_([literal_column(f"'{state}'") for state in STILL_OPEN]),
+))  # fmt: skip
+_MINE: Final = update(GAPS).where(GAPS.c.id == bindparam("gap"))
+_MET_AGAIN: Final = Prepared(_MINE, "frequency", "priority", "last_at")
+_ADD_EVIDENCE: Final = Prepared(insert(GAP_EVIDENCE), "gap_id", "run_id", "agent", "description", "samples", "at")
 
 
 def open_gap(connection: Connection, gap_type: str, requested_code: str) -> Row[Any] | None:
     """The open gap of what is lacked; None where there is none."""
-    return connection.execute(_OPEN, {"gap_type": gap_type, "requested_code": requested_code}).one_or_none()
+    found: Row[Any] | None = _OPEN.one(connection, {"gap_type": gap_type, "requested_code": requested_code})
+    return found
 
 
 def add_gap(connection: Connection, gap: Mapping[str, Any], *, now: str) -> str:
@@ -38,14 +42,15 @@ def add_gap(connection: Connection, gap: Mapping[str, Any], *, now: str) -> str:
 
 def meet_again(connection: Connection, gap_id: str, *, frequency: int, priority: str, now: str) -> None:
     """Count an open gap once more."""
-    connection.execute(_MET_AGAIN.values(frequency=frequency, priority=priority, last_at=now), {"gap": gap_id})
+    said = {"frequency": frequency, "priority": priority, "last_at": now}
+    _MET_AGAIN.do(connection, {"gap": gap_id, **said})
 
 
 def add_evidence(
     connection: Connection, gap_id: str, evidence: Mapping[str, Any], *, frequency: int, now: str
 ) -> None:
     """Keep what was said of a gap this time; beyond the newest of them the oldest goes."""
-    connection.execute(_ADD_EVIDENCE, {"gap_id": gap_id, "at": now, **evidence})
+    _ADD_EVIDENCE.do(connection, {"gap_id": gap_id, "at": now, **evidence})
     if frequency > KEPT_EVIDENCE and frequency % KEPT_EVIDENCE == 0:
         mine = GAP_EVIDENCE.c.gap_id == gap_id
         kept = select(GAP_EVIDENCE.c.position).where(mine).order_by(GAP_EVIDENCE.c.position.desc())
@@ -55,7 +60,7 @@ def add_evidence(
 
 def set_gap(connection: Connection, gap_id: str, **changes: Any) -> None:
     """Change how a gap stands."""
-    connection.execute(_MET_AGAIN.values(**changes), {"gap": gap_id})
+    connection.execute(_MINE.values(**changes), {"gap": gap_id})
 
 
 def find_gap(connection: Connection, text: str) -> Row[Any]:
@@ -106,26 +111,63 @@ def ask(
 
 
 def find_decision(connection: Connection, text: str) -> Row[Any]:
-    """The decision of this id. Raises `NotFound`."""
+    """The decision of this whole id. Raises `NotFound`."""
     row = connection.execute(select(DECISIONS).where(DECISIONS.c.id == text)).one_or_none()
     if row is None:
-        raise NotFound("no_such_decision", f"There is no decision {text[:60]}.", hint="list_decisions shows them")
+        raise _no_decision(text)
     return row
 
 
-def answer(connection: Connection, decision_id: str, state: str, *, by: str, why: str | None, now: str) -> bool:
-    """Answer an open decision: a compare-and-set; False when somebody was faster."""
+def look_for_decision(connection: Connection, text: str) -> Row[Any]:
+    """The one decision whose id begins so, to be looked at. Raises `NotFound`, `Refused` where several do.
+
+    It is answered by its whole id: who begins to type one does not yet say which.
+    """
+    begun = select(DECISIONS).where(DECISIONS.c.id.startswith(text, autoescape=True)).limit(2)
+    found = list(connection.execute(begun)) if begins_id(text, "dec_") else []
+    if len(found) > 1:
+        says = f"Several decisions begin with {text[:60]}."
+        raise Refused("ambiguous_decision", says, hint="give more of the id")
+    if not found:
+        raise _no_decision(text)
+    return found[0]
+
+
+def _no_decision(text: str) -> NotFound:
+    hint = "hq decisions --state any lists them all"
+    return NotFound("no_such_decision", f"There is no decision {text[:60]}.", hint=hint)
+
+
+def answer(
+    connection: Connection, decision_id: str, state: str, *, by: str, name: str | None = None, why: str | None,
+    now: str,
+) -> bool:  # fmt: skip
+    """Answer an open decision: a compare-and-set; False when somebody was faster.
+
+    `by` is the id of who answers, `name` what they are called.
+    """
     query = update(DECISIONS).where(DECISIONS.c.id == decision_id, DECISIONS.c.state == "open")
-    done = connection.execute(query.values(state=state, answer=state, answered_by=by, answered_at=now, why=why))
+    said = {"answer": state, "answered_by": by, "answered_name": name, "answered_at": now, "why": why}
+    done = connection.execute(query.values(state=state, **said))
     return done.rowcount == 1
 
 
-def list_decisions(connection: Connection, *, state: str | None = "open", limit: int = 50) -> list[Row[Any]]:
-    """Decisions, the oldest open ones first; all with `state` None."""
-    query = select(DECISIONS).order_by(DECISIONS.c.position)
-    return list(
-        connection.execute((query if state is None else query.where(DECISIONS.c.state == state)).limit(limit))
-    )
+def list_decisions(
+    connection: Connection, *, state: str | None = "open", now: str, limit: int | None = 50, newest: bool = False
+) -> list[Row[Any]]:
+    """Decisions as they stand at an instant, the oldest first unless `newest`; all with `state` None.
+
+    One whose time is over is `expired`, also where nobody has written that down yet.
+    """
+    query = select(DECISIONS).order_by(DECISIONS.c.position.desc() if newest else DECISIONS.c.position)
+    late = and_(DECISIONS.c.state == "open", DECISIONS.c.expires_at.is_not(None), DECISIONS.c.expires_at <= now)
+    if state == "open":
+        query = query.where(DECISIONS.c.state == "open", ~late)
+    elif state == "expired":
+        query = query.where(or_(DECISIONS.c.state == "expired", late))
+    elif state is not None:
+        query = query.where(DECISIONS.c.state == state)
+    return list(connection.execute(query.limit(limit)))
 
 
 def late_decisions(connection: Connection, now: str, *, limit: int) -> list[Row[Any]]:

@@ -14,14 +14,27 @@ from sqlalchemy import Row, bindparam, func, insert, select, update
 from server.contract.digest import CHAIN_START, canonical_json
 from server.contract.refusals import NotFound, Refused
 from server.contract.run import RunState, check_move, has_ended
-from server.contract.topology import CanonicalBlock, canonical_sequence, fingerprint
+from server.contract.topology import CanonicalBlock, TakenStep, canonical_sequence, fingerprint
 from server.storage.database import Connection
 from server.storage.event_store import append_event
+from server.storage.prepared import Prepared
 from server.storage.tables import BLOCK_RUNS, RUNS, STEP_LOG
 
-_RUN: Final = select(RUNS).where(RUNS.c.id == bindparam("run"))
-_BLOCKS: Final = select(BLOCK_RUNS).where(BLOCK_RUNS.c.run_id == bindparam("run")).order_by(BLOCK_RUNS.c.ordinal)
-_STEPS: Final = select(STEP_LOG).where(STEP_LOG.c.run_id == bindparam("run")).order_by(STEP_LOG.c.entry)
+_RUN: Final = Prepared(select(RUNS).where(RUNS.c.id == bindparam("run")))
+_BLOCKS: Final = Prepared(
+    select(BLOCK_RUNS).where(BLOCK_RUNS.c.run_id == bindparam("run")).order_by(BLOCK_RUNS.c.ordinal)
+)
+_STEPS: Final = (
+    select(STEP_LOG)
+    .where(STEP_LOG.c.run_id == bindparam("run"), STEP_LOG.c.entry > bindparam("after"))
+    .order_by(STEP_LOG.c.entry)
+)
+# Of all that is logged these alone are compared: tool calls and answers are many, and never read for it.
+_TAKEN: Final = Prepared(
+    select(STEP_LOG.c.block, STEP_LOG.c.code, STEP_LOG.c.state)
+    .where(STEP_LOG.c.run_id == bindparam("run"), STEP_LOG.c.kind == "step")
+    .order_by(STEP_LOG.c.entry)
+)
 _MOVE: Final = update(RUNS).where(RUNS.c.id == bindparam("run"), RUNS.c.state == bindparam("before"))
 _SET_BLOCK: Final = update(BLOCK_RUNS).where(
     BLOCK_RUNS.c.run_id == bindparam("run"), BLOCK_RUNS.c.code == bindparam("block")
@@ -84,7 +97,7 @@ def move(
 
 def find_run(connection: Connection, text: str) -> Row[Any]:
     """The run of this id, or the one whose id begins so. Raises `NotFound`, `Refused` where several do."""
-    row = connection.execute(_RUN, {"run": text}).one_or_none()
+    row: Row[Any] | None = _RUN.one(connection, {"run": text})
     if row is not None:
         return row
     found = []
@@ -100,12 +113,19 @@ def find_run(connection: Connection, text: str) -> Row[Any]:
 
 def blocks_of(connection: Connection, run_id: str) -> list[Row[Any]]:
     """The blocks of a run, in the order of its process."""
-    return list(connection.execute(_BLOCKS, {"run": run_id}))
+    return _BLOCKS.all(connection, {"run": run_id})
 
 
-def steps_of(connection: Connection, run_id: str) -> list[Row[Any]]:
-    """The step logs of a run, in order."""
-    return list(connection.execute(_STEPS, {"run": run_id}))
+def steps_of(
+    connection: Connection, run_id: str, *, after: int = 0, limit: int | None = None
+) -> list[Row[Any]]:
+    """The step logs of a run, in order; those behind an entry, and at most so many, if asked."""
+    return list(connection.execute(_STEPS.limit(limit), {"run": run_id, "after": after}))
+
+
+def taken_steps(connection: Connection, run_id: str) -> list[TakenStep]:
+    """The steps (kind `step`) that a run took, in order."""
+    return [TakenStep(row.block, row.code, row.state) for row in _TAKEN.all(connection, {"run": run_id})]
 
 
 def begin_block(connection: Connection, run: Row[Any], code: str, *, actor: str, now: str) -> None:

@@ -16,7 +16,9 @@ META: Final = Table("meta", METADATA, Column("key", Text, primary_key=True), Col
 TOKENS: Final = Table(
     "tokens",
     METADATA,
-    Column("id", Text, primary_key=True),
+    # Ids are random and several are made in one millisecond: this alone says which is older.
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("scope", Text, nullable=False),
     # What it alone is good for: a routine of a `fire` token, a minion of a `minion` one.
@@ -245,6 +247,8 @@ DECISIONS: Final = Table(
     Column("expires_at", Text),
     Column("answer", Text),
     Column("answered_by", Text),
+    # What they are called: by the id of a token, or of the owner, nobody knows a person again.
+    Column("answered_name", Text),
     Column("answered_at", Text),
     Column("why", Text),
 )

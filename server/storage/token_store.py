@@ -107,8 +107,8 @@ def rotate_token(connection: Connection, token_id: str, *, by: str, now: str) ->
 
 
 def list_tokens(connection: Connection, *, live_at: str | None = None) -> list[Row[Any]]:
-    """All tokens, oldest first; with `live_at` those that are good then."""
-    query = select(TOKENS).order_by(TOKENS.c.created_at, TOKENS.c.id)
+    """All tokens in the order they were made; with `live_at` those that are good then."""
+    query = select(TOKENS).order_by(TOKENS.c.position)
     if live_at is not None:
         late = TOKENS.c.expires_at.is_not(None) & (TOKENS.c.expires_at <= live_at)
         query = query.where(TOKENS.c.revoked_at.is_(None), ~late)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from server.actions import decide as deciding
 from server.domain.decision import DecisionState
-from server.storage import finding_store
-from server.storage.database import Connection
 from server.tools.access import EVERYBODY, REVIEWER
 from server.tools.mcp_server import READS
 
@@ -26,20 +23,20 @@ def offer_decisions(server: HqServer, desk: Desk, *, links: str | None) -> None:
     async def list_decisions(
         state: DecisionState | Literal["any"] = "open", limit: Annotated[int, Field(ge=1, le=100)] = 20
     ) -> dict[str, Any]:
-        return await desk.read_swept(_listed, state, limit, now=desk.clock(), links=links)
+        found = await desk.read_swept(deciding.listed, state, limit, now=desk.clock(), links=links)
+        return {"decisions": found}
 
     @server.offer(REVIEWER, READS, "Tell a person where to sign in and decide; this call itself decides nothing.")
     async def decide(decision: Annotated[str, Field(max_length=64, description="Decision id.")]) -> dict[str, Any]:
-        return await desk.read_swept(_where, decision, now=desk.clock(), links=links)
+        said = await desk.read_swept(deciding.seen, decision, now=desk.clock(), links=links)
+        names = ("id", "question", "state", "digest", "link")
+        return {**{name: said[name] for name in names}, "note": _note(said)}
 
 
-def _listed(connection: Connection, state: str, limit: int, *, now: datetime, links: str | None) -> dict[str, Any]:
-    rows = finding_store.list_decisions(connection, state=None if state == "any" else state, limit=limit)
-    return {"decisions": [deciding.shown(row, now=now, links=links) for row in rows]}
-
-
-def _where(connection: Connection, decision: str, *, now: datetime, links: str | None) -> dict[str, Any]:
-    said = deciding.shown(finding_store.find_decision(connection, decision), now=now, links=links)
-    how = f"A person signs in at {said['link']} and decides there" if said["link"] else "A person decides"
-    note = f"Nothing was decided. {how}, or with `hq decide {said['id']}`."
-    return {**{name: said[name] for name in ("id", "question", "state", "digest", "link")}, "note": note}
+def _note(said: dict[str, Any]) -> str:
+    """Where a person decides, and how: this call did nothing."""
+    if said["state"] != "open":
+        return f"Nothing was decided now: it is {said['state']}."
+    command = f"with `hq decide {said['id']} approve` (or `reject`) at a terminal of HQ's machine"
+    page = f"at {said['link']}, signed in with a token of scope reviewer or admin, or " if said["link"] else ""
+    return f"Nothing was decided. A person decides {page}{command}."

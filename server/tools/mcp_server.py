@@ -29,15 +29,15 @@ from mcp_types import Prompt as ListedPrompt
 from mcp_types import Resource as ListedResource
 from mcp_types import ResourceTemplate as ListedTemplate
 from mcp_types import Tool as ListedTool
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from server.actions.desk import CALLER, asking, caller
-from server.contract.plain_words import problems
-from server.contract.refusals import BadUse, NotFound, Refusal
+from server.contract.refusals import NotFound, Refusal
 from server.storage.access_store import Caller
 from server.tools.access import may_use, visible
+from server.tools.arguments import misused, tool_of, unknown_argument
 from server.tools.changes import Changes, serve_watches
-from server.tools.schemas import ANSWER, shortened
+from server.tools.schemas import ANSWER
 
 P = ParamSpec("P")
 INSTRUCTIONS: Final = (
@@ -108,10 +108,7 @@ class HqServer(MCPServer[Any]):
 
             name = function.__name__
             self._scopes[name] = scopes
-            self.add_tool(answered, description=description, annotations=annotations)
-            tool = self._tool_manager.get_tool(name)
-            if tool is not None:
-                tool.parameters = shortened(tool.parameters)
+            self._tool_manager._tools[name] = tool_of(answered, description, annotations)
             return function
 
         return register
@@ -211,17 +208,23 @@ class HqServer(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool that is there for who asks; any other is unknown."""
-        scopes = self._scopes.get(name)
-        if scopes is None or not may_use(caller(), scopes):
+        """Call a tool that is there for who asks; any other is unknown, and so is an argument that it has not."""
+        try:
+            who = caller()
+        except Refusal as refusal:
+            return refused(refusal)
+        scopes, tool = self._scopes.get(name), self._tool_manager.get_tool(name)
+        if scopes is None or tool is None or not may_use(who, scopes):
             raise ToolError(f"There is no tool {name[:60]!r} here. Hint: tools/list shows those there are.")
+        model = tool.fn_metadata.arg_model
+        unknown = unknown_argument(name, model, arguments)
+        if unknown is not None:
+            return refused(unknown)
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
-                tool = self._tool_manager.get_tool(name)
-                if tool is not None:
-                    return _misused(name, tool.fn_metadata.arg_model, arguments, error.__cause__)
+                return refused(misused(name, model, arguments, error.__cause__))
             raise
 
 
@@ -234,12 +237,3 @@ def refused(refusal: Refusal) -> CallToolResult:
     text = f"{refusal.sentence} Hint: {refusal.hint}"
     content: Any = [TextContent(type="text", text=text)]
     return CallToolResult(content=content, structured_content=refusal.as_data(), is_error=True)
-
-
-def _misused(
-    tool: str, model: type[BaseModel], arguments: dict[str, Any], error: ValidationError
-) -> CallToolResult:
-    """Arguments that do not fit, in plain words: the first one."""
-    found = problems(error, model, arguments)[0]
-    where = f"`{found.path}` " if found.path else "The arguments "
-    return refused(BadUse(found.code, f"{tool}: {where}{found.words}.", hint=found.hint))

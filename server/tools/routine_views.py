@@ -102,7 +102,7 @@ def run(connection: Connection, text: str, *, after: int) -> dict[str, Any]:
     """
     row = run_store.find_run(connection, text)
     entered = {block.code: block for block in run_store.blocks_of(connection, row.id)}
-    logged = [step for step in run_store.steps_of(connection, row.id) if step.entry > after]
+    logged = run_store.steps_of(connection, row.id, after=after, limit=MOST_STEPS + 1)
     shown = [(step.block, _step(step)) for step in logged[:MOST_STEPS]]
     blocks = [
         _block(said, entered.get(said["code"]), [step for block, step in shown if block == said["code"]])

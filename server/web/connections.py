@@ -59,6 +59,10 @@ class BoundedHttp(HttpToolsProtocol):
         if not self._in_body and self._head > LARGEST_HEAD:
             self._refuse()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a line of the head; the white space around a value is no part of it (RFC 9110, 5.5)."""
+        super().on_header(name, value.strip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """Begin a request whose head is whole."""
         if self._refused:

@@ -47,6 +47,11 @@ class Hosts:
     names: frozenset[str]
     origins: frozenset[str]
 
+    @property
+    def secure(self) -> bool:
+        """Whether people reach it by https: then what they are given goes no other way."""
+        return any(origin.startswith("https://") for origin in self.origins)
+
     @classmethod
     def of(cls, port: int, public: str | None) -> Hosts:
         """Loopback at this port, and the public address if there is one; a usual port may be said or not."""
@@ -122,13 +127,11 @@ def tokens_only(app: App, tokens: KnownTokens, rates: Rates) -> App:
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await app(scope, receive, send)
-        # Who is not known yet is counted by where they come from, before the store is asked for them.
-        address = (scope.get("client") or ("", 0))[0]
-        stranger = f"?{hashlib.sha256(address.encode()).hexdigest()[:16]}"
         opened = scope["path"] in OPEN
         digest = None if opened else _digest(scope)
         known = tokens.at_hand(digest) if digest is not None else None
-        wait = rates.wait_s(known.caller.id if known is not None else f"{stranger} {opened}")
+        # Who is not known yet is counted by where they come from, before the store is asked for them.
+        wait = rates.wait_s(known.caller.id if known is not None else stranger(scope, opened))
         if wait:
             more = [(b"retry-after", str(int(wait) + 1).encode())]
             return await answer(send, 429, "too_many_calls", "That is too many calls.", "wait a moment", more)
@@ -146,6 +149,12 @@ def tokens_only(app: App, tokens: KnownTokens, rates: Rates) -> App:
         return await _let_in(app, scope, tokens.cut_off(receive, known), send, known)
 
     return guarded
+
+
+def stranger(scope: Scope, opened: bool = False) -> str:
+    """How somebody whom nobody knows is counted: by their address, and apart where it is open to everybody."""
+    address = (scope.get("client") or ("", 0))[0]
+    return f"?{hashlib.sha256(address.encode()).hexdigest()[:16]} {opened}"
 
 
 async def _let_in(app: App, scope: Scope, receive: Receive, send: Send, known: Known) -> None:

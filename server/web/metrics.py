@@ -18,6 +18,12 @@ from server.web.rates import Rates
 log = logging.getLogger(__name__)
 # Asked again and again by machines; of interest only when it goes wrong.
 _ROUTINE: Final = OPEN | {"/metrics"}
+# What is told of each table that is counted.
+_HELD: Final = {
+    "runs": "Runs in the store, by state.", "gaps": "Gaps in the store, by state.",
+    "decisions": "Decisions in the store, by state.", "step_log": "Step logs that were ever written.",
+    "events": "Events that were ever written.",
+}  # fmt: skip
 _REFUSED: Final = 400
 _FAILED: Final = 500
 
@@ -59,7 +65,8 @@ class Metrics:
                 self.requests[(named, status)] += 1
                 self.seconds[named] += seconds  # type: ignore[assignment]
                 token = seen.get("token")
-                if token is not None or status < _REFUSED or not self.turned_away.wait_s(""):
+                well = status < _REFUSED and path in OPEN
+                if token is not None or well or not self.turned_away.wait_s(""):
                     _log(scope["method"], path, status, seconds, token)
 
         return counted
@@ -76,16 +83,20 @@ class Metrics:
 
     def text(self, held: dict[str, dict[str, int]]) -> str:
         """All of it as text."""
-        lines = ["# TYPE hq_requests_total counter"]
+        lines = _head("requests_total", "counter", "Requests by path and status.")
         lines += [
             f'hq_requests_total{{path="{p}",status="{s}"}} {n}' for (p, s), n in sorted(self.requests.items())
         ]
-        lines.append("# TYPE hq_request_seconds_total counter")
+        lines += _head("request_seconds_total", "counter", "Seconds that requests took, by path.")
         lines += [f'hq_request_seconds_total{{path="{p}"}} {n:.6f}' for p, n in sorted(self.seconds.items())]
         for name, states in held.items():
-            lines.append(f"# TYPE hq_{name} gauge")
+            lines += _head(name, "gauge", _HELD[name])
             lines += [f"hq_{name}{_label(state)} {number}" for state, number in sorted(states.items())]
         return "\n".join(lines) + "\n"
+
+
+def _head(name: str, kind: str, help_: str) -> list[str]:
+    return [f"# HELP hq_{name} {help_}", f"# TYPE hq_{name} {kind}"]
 
 
 def _log(method: str, path: str, status: int, seconds: float, token: str | None) -> None:

@@ -20,7 +20,9 @@ from server.web.door import Door, door_routes
 from server.web.gate import LARGEST_BODY, App, Hosts, bodies_up_to, hosts_only, tokens_only
 from server.web.known_tokens import KnownTokens
 from server.web.metrics import Metrics
+from server.web.pages.decisions import decision_routes
 from server.web.rates import Rates
+from server.web.sign_ins import SignIns, pages_apart
 
 
 def web_app(
@@ -56,9 +58,13 @@ def web_app(
     if door is not None:
         routes += door_routes(desk, door)
     app: Any = Starlette(routes=routes, lifespan=alive)
-    metrics = Metrics(frozenset(route.path for route in routes if isinstance(route, Route)))
-    tokens = KnownTokens(desk, door.caller_of if door is not None else _nobody)
-    inner = tokens_only(app, tokens, rates or Rates())
+    tokens, rates = KnownTokens(desk, door.caller_of if door is not None else _nobody), rates or Rates()
+    signed = SignIns(desk, tokens)
+    people = decision_routes(desk, signed, secure=hosts.secure)
+    pages: Any = Starlette(routes=people)
+    named = frozenset(route.path for route in (*routes, *people) if isinstance(route, Route))
+    metrics = Metrics(named)
+    inner = pages_apart(pages, tokens_only(app, tokens, rates), signed, rates)
     return metrics.measured(hosts_only(bodies_up_to(inner), hosts))
 
 

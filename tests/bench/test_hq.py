@@ -28,7 +28,7 @@ BLOCK: Final = "040.001.03"
 def server(kind: str, folder: Path) -> Iterator[tuple[dict[str, Any], int]]:
     """A server in a process of its own: what it says of itself, and its process."""
     argv = [sys.executable, "-m", "tests.bench.hq_servers", kind, str(folder)]
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdout is not None
             yield json.loads(process.stdout.readline()), process.pid
@@ -60,11 +60,16 @@ def of_rounds(found: list[Loaded]) -> Loaded:
 def test_what_a_tool_costs_over_an_echo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async def play() -> dict[tuple[str, int], Loaded]:
         found: dict[tuple[str, int], list[Loaded]] = {}
-        with server("hq", tmp_path / "hq") as (ours, our_pid), server("echo", tmp_path) as (theirs, their_pid):
+        with (
+            server("hq", tmp_path / "hq") as (ours, our_pid), server("echo", tmp_path) as (theirs, their_pid),
+            server("door", tmp_path / "door") as (gated, gate_pid),
+        ):  # fmt: skip
             run = await open_block(ours["url"], ours["tokens"]["ledger"])
             step = {"code": "read file", "kind": "tool_call"}
             contenders = (
                 ("echo", theirs["url"], None, their_pid, lambda _: {"text": "x" * 100}, "echo"),
+                ("echo behind gate", gated["url"], gated["tokens"]["session"], gate_pid,
+                 lambda _: {"text": "x" * 100}, "echo"),
                 ("record_gap", ours["url"], ours["tokens"]["session"], our_pid,
                  lambda _: {"gap_type": "step", "requested_code": "LLM-SUMMARIZE-ALERT", "description": "x" * 80},
                  "record_gap"),

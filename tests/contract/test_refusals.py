@@ -14,6 +14,7 @@ from server.contract.refusals import (
     REFUSAL_KINDS,
     BadDocument,
     BadUse,
+    Defect,
     IllegalMove,
     NotFound,
     Refusal,
@@ -34,6 +35,7 @@ DOORS = {
     TrialFailed: (1, 502),
     StoreUnreadable: (3, 503),
     StoreFailed: (1, 503),
+    Defect: (1, 500),
     IllegalMove: (1, 500),
 }
 

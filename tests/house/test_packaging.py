@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import tomllib
 from datetime import date
@@ -50,6 +52,19 @@ def test_the_developers_lock_covers_the_dev_extra_and_agrees_with_the_other() ->
     wanted = [*project()["dependencies"], *project()["optional-dependencies"]["dev"]]
     assert unmet(wanted, lock) == []
     assert read_lock(text_of("requirements.lock")).versions.items() <= lock.versions.items()
+
+
+def test_the_lock_of_the_conformance_programs_holds_exact_versions_with_hashes_and_no_registry() -> None:
+    text = text_of("tests/conformance/package-lock.json")
+    locked = json.loads(text)["packages"]
+    wanted = json.loads(text_of("tests/conformance/package.json"))
+    own = locked.pop("")
+    for kind in ("dependencies", "optionalDependencies"):
+        assert own[kind] == wanted[kind]
+        assert all(re.search(r"(^|@)\d+\.\d+\.\d+(-[a-z.0-9]+)?$", each) for each in wanted[kind].values())
+    bundled = [name for name, said in locked.items() if said.get("inBundle")]
+    assert [name for name, said in locked.items() if "integrity" not in said and name not in bundled] == []
+    assert '"resolved"' not in text
 
 
 def test_the_makefile_has_the_targets_people_rely_on() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,15 @@ from server.contract.digest import instant, new_id
 from server.contract.routine import Routine, admitted
 from server.storage.access_store import Caller
 from server.storage.definition_store import HeldRoutine, keep_routine
+from server.storage.migrations import create
+from server.storage.tables import METADATA
 
 BEGIN = datetime(2026, 4, 1, 9, tzinfo=UTC)
 ADMIN = Caller("tok_admin", "admin", "admin")
 LEDGER = Caller("tok_ledger", "ledger", "ledger")
 SESSION = Caller("tok_session", "session", "session")
 REVIEWER = Caller("tok_reviewer", "reviewer", "reviewer")
+TABLES = METADATA.sorted_tables
 
 
 class Clock:
@@ -40,10 +45,23 @@ class Clock:
         self.now += timedelta(**more)
 
 
+@cache
+def new_store() -> bytes:
+    """A store as it is made: each test has a copy, which is there sooner than one of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        create(Path(folder) / "hq.db")
+        return (Path(folder) / "hq.db").read_bytes()
+
+
 @asynccontextmanager
 async def desk_at(folder: Path, clock: Clock | None = None) -> AsyncIterator[Desk]:
     """An HQ at work in a folder."""
-    async with opened(HqHome(folder / "hq"), "a test", clock=clock or Clock()) as (desk, _):
+    home = HqHome(folder / "hq")
+    if not home.store.exists():
+        home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.store.touch(0o600)
+        home.store.write_bytes(new_store())
+    async with opened(home, "a test", clock=clock or Clock()) as (desk, _):
         yield desk
 
 
@@ -56,8 +74,13 @@ async def add_routine(desk: Desk, name: str, **said: Any) -> HeldRoutine:
     )
 
 
+async def everything(desk: Desk) -> dict[str, list[Any]]:
+    """All that the store holds, by table: the same before and after says that nothing was written."""
+    return await desk.read(lambda db: {table.name: list(db.execute(table.select())) for table in TABLES})
+
+
 @asynccontextmanager
-async def client_of(desk: Desk, who: Caller = ADMIN, mode: Any = "auto") -> AsyncIterator[Asker]:
+async def client_of(desk: Desk, who: Caller | None = ADMIN, mode: Any = "auto") -> AsyncIterator[Asker]:
     """A client of an HQ in this process."""
     async with Client(offered(desk, version="test", owner=who), mode=mode) as client:
         yield Asker(client)

@@ -15,6 +15,7 @@ from server.actions import entrust
 from server.actions.desk import Desk
 from server.app import offered
 from server.serving import bind
+from server.tools.mcp_server import HqServer
 from server.web.connections import BoundedHttp
 from server.web.gate import App, Hosts
 from server.web.rates import Rates
@@ -89,24 +90,28 @@ async def gate_of(desk: Desk, *, public: str | None = None, rates: Rates | None 
 
 
 @asynccontextmanager
-async def answering(desk: Desk, protocol: type[BoundedHttp] = BoundedHttp) -> AsyncIterator[int]:
-    """A real server of an HQ; the port where it answers."""
+async def answering(
+    desk: Desk, protocol: type[BoundedHttp] = BoundedHttp, *, server: HqServer | None = None,
+    public: str | None = None,
+) -> AsyncIterator[int]:  # fmt: skip
+    """A real server of an HQ, or of what else is to stand behind its door; the port where it answers."""
     bound = bind(0)
     port = int(bound.getsockname()[1])
     # Tests ask again and again; how often one may is looked at elsewhere.
     often = Rates(a_minute=10**9, burst=10**9)
-    app = web_app(desk, offered(desk, version="test"), Hosts.of(port, None), rates=often)
+    behind = server or offered(desk, version="test")
+    app = web_app(desk, behind, Hosts.of(port, public), rates=often)
     config = uvicorn.Config(
         app, lifespan="on", log_config=None, access_log=False, loop="none", ws="none", http=protocol,
         timeout_graceful_shutdown=1,
     )  # fmt: skip
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve([bound]))
-    while not server.started:
+    answers = uvicorn.Server(config)
+    serving = asyncio.create_task(answers._serve([bound]))
+    while not answers.started:
         done, _ = await asyncio.wait({serving}, timeout=0.01)
         assert not done, serving.result()
     try:
         yield port
     finally:
-        server.should_exit = True
+        answers.should_exit = True
         await serving

@@ -68,13 +68,13 @@ class Served:
         return self.errors.read_text(errors="replace")
 
 
-def start(home: Path) -> Served:
-    """An HQ of a home that answers at a free port."""
+def start(home: Path, **settings: str) -> Served:
+    """An HQ of a home that answers at a free port; `settings` are in its environment."""
     home.mkdir(parents=True, exist_ok=True)
     said, errors = home.with_name(f"{home.name}.out"), home.with_name(f"{home.name}.err")
     with said.open("wb") as out, errors.open("ab") as err:
         process = subprocess.Popen(
-            [str(HQ), "--home", str(home), "serve", "--port", "0", "--json"], env=environment(),
+            [str(HQ), "--home", str(home), "serve", "--port", "0", "--json"], env={**environment(), **settings},
             stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
         )  # fmt: skip
     up = wait_until(lambda: said.read_bytes().endswith(b"\n") or process.poll() is not None, UP_S)
@@ -87,9 +87,9 @@ def start(home: Path) -> Served:
 
 
 @contextmanager
-def served(home: Path) -> Iterator[Served]:
+def served(home: Path, **settings: str) -> Iterator[Served]:
     """An HQ of a home that answers; killed at the end if it is still there."""
-    server = start(home)
+    server = start(home, **settings)
     try:
         yield server
     finally:

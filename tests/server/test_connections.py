@@ -153,6 +153,26 @@ def test_one_connection_takes_many_requests_whose_heads_are_large_together(tmp_p
     play(tmp_path, scene)
 
 
+def test_white_space_around_the_value_of_a_header_is_no_part_of_it(tmp_path: Path) -> None:
+    async def scene(desk: Desk, port: int) -> None:
+        token = (await make_token(desk, "session"))["token"]
+        body = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_minions", "_meta": '
+        body += b'{"io.modelcontextprotocol/protocolVersion": "2026-07-28", '
+        body += b'"io.modelcontextprotocol/clientCapabilities": {}}}}'
+        said = {
+            "Authorization": f"Bearer {token}", "Content-Type": "application/json", "Connection": "close",
+            "Accept": "application/json, text/event-stream", "Mcp-Protocol-Version": "2026-07-28",
+            "Mcp-Method": "tools/call", "Mcp-Name": "list_minions", "Content-Length": str(len(body)),
+        }  # fmt: skip
+        lines = [f"{name}: \t {value} \t " for name, value in {"Host": f"127.0.0.1:{port}", **said}.items()]
+        asked = "\r\n".join(["POST /mcp HTTP/1.1", *lines, "", ""]).encode()
+        answer = await left_alone(port, asked + body)
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert b'"minions"' in answer
+
+    play(tmp_path, scene)
+
+
 @pytest.mark.promise("WEB-1")
 def test_a_body_without_an_end_is_refused_before_it_ends(tmp_path: Path) -> None:
     async def scene(desk: Desk, port: int) -> None:

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from server.actions import record
+from server.actions.desk import Desk
+from server.contract.refusals import BadUse
 from server.storage.event_store import in_run
 from server.storage.tables import EVENTS, RUNS, STEP_LOG
-from tests.server.desks import LEDGER, Asker, Clock, add_routine, client_of, desk_at
+from tests.server.desks import ADMIN, LEDGER, Asker, Clock, add_routine, client_of, desk_at, everything
+from tests.server.joined_minions import join_minion
 
 VALIDATE, CLONE, PROMPT, PUSH = "TSK-VALIDATE-TRIGGER", "SCR-CLONE-REPO", "LLM-EXECUTE-PROMPT", "SCR-PUSH-BRANCH"
 B1, B2, B3, B4 = (f"040.001.0{number}" for number in range(1, 5))
@@ -194,3 +198,69 @@ def test_a_run_that_is_over_or_late_or_somebody_elses_takes_nothing_more(tmp_pat
         return [said["code"] for said in seen]
 
     assert play(tmp_path, scene, clock=clock) == ["run_over", "run_over", "ambiguous_id"]
+
+
+async def refused_by_the_action(desk: Desk, action: Any, *said: Any, **more: Any) -> str:
+    """The code with which an action refuses, whatever a door's schema would say; nothing was written."""
+    before = await everything(desk)
+    with pytest.raises(BadUse) as caught:
+        await desk.database.transact(action, LEDGER, *said, client_key=None, now=desk.clock(), **more)
+    assert await everything(desk) == before
+    return caught.value.code
+
+
+def test_what_no_schema_of_a_tool_lets_through_is_refused_by_the_actions_too(tmp_path: Path) -> None:
+    async def played() -> None:
+        async with desk_at(tmp_path) as desk:
+            await add_routine(desk, "oncall-triage")
+            async with client_of(desk, LEDGER) as asker:
+                run = (await asker.ask("ledger_start_run", routine="oncall-triage"))["run"]
+                await asker.ask("ledger_start_block", run=run, block=B2)
+            begin = (record.start_run, desk.processes, "oncall-triage")
+            said = await refused_by_the_action(desk, *begin, trigger="whim", external_session=None)
+            assert said == "bad_trigger"
+            for steps in ([], [step(CLONE, kind="step", state="completed")] * (record.MOST_STEPS + 1)):
+                assert await refused_by_the_action(desk, record.log_steps, run, B2, steps) == "step_count"
+            report = [step("execution-report", kind="report", state="completed")]
+            assert await refused_by_the_action(desk, record.log_steps, run, B2, report) == "bad_kind"
+            assert await refused_by_the_action(desk, record.finish_block, run, B2, "done") == "bad_state"
+            ended = await refused_by_the_action(desk, record.finish_run, run, "fine", summary=None)
+            assert ended == "bad_outcome"
+
+    asyncio.run(played())
+
+
+def test_after_a_block_that_failed_no_other_begins_and_the_run_ends_as_a_failure(tmp_path: Path) -> None:
+    async def played() -> dict[str, Any]:
+        async with desk_at(tmp_path) as desk:
+            await add_routine(desk, "oncall-triage")
+            async with client_of(desk, LEDGER) as asker:
+                run = (await asker.ask("ledger_start_run", routine="oncall-triage"))["run"]
+                await asker.ask("ledger_start_block", run=run, block=B2)
+                await asker.ask("ledger_finish_block", run=run, block=B2, state="failed", why="No access.")
+                before = await everything(desk)
+                said = await asker.refused("ledger_start_block", run=run, block=B3)
+                assert (said["code"], await everything(desk)) == ("block_failed", before)
+                return await asker.ask("ledger_finish_run", run=run, outcome="failure")
+
+    ended = asyncio.run(played())
+    assert (ended["state"], ended["verdict"]) == ("failed", "failed")
+
+
+def test_a_session_writes_nothing_on_a_run_that_a_minion_performs(tmp_path: Path) -> None:
+    async def played() -> None:
+        async with desk_at(tmp_path) as desk:
+            await join_minion(desk, "studio")
+            async with client_of(desk, ADMIN) as asker:
+                await asker.ask("create_routine", name="triage", content="Triage the alert.")
+                run = (await asker.ask("run_routine", routine="triage"))["run"]
+                before, block = await everything(desk), {"run": run, "block": B1}
+                for tool, more in (
+                    ("ledger_start_block", block), ("ledger_finish_block", block),
+                    ("ledger_log_step", {**block, "steps": [step(VALIDATE)]}),
+                    ("ledger_finish_run", {"run": run, "outcome": "success"}),
+                ):  # fmt: skip
+                    assert (await asker.refused(tool, **more))["code"] == "not_attested"
+                assert await everything(desk) == before
+
+    asyncio.run(played())

@@ -1,0 +1,105 @@
+"""`hq decide`: a person is shown what waits for one, whole, and answers it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from server.commands.context import home_of, login_name, print_json, say
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_SAID: Final = {"approve": "Approved", "reject": "Rejected"}
+# Text of others stands behind this on each of its lines, so that it cannot pass for a line of ours.
+_BAR: Final = "│ "
+
+
+@click.command("decide")
+@click.argument("decision", metavar="DECISION")
+@click.argument("answer", metavar="approve|reject", type=click.Choice(("approve", "reject")))
+@click.option("--why", metavar="TEXT", help="Your reason; it is kept with the answer.")
+@click.option("--yes", is_flag=True, help="Do not ask again: needed where there is no terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as one JSON document.")
+@click.pass_context
+def command(ctx: click.Context, decision: str, answer: str, why: str | None, yes: bool, as_json: bool) -> None:
+    """Answer what waits for a person: approve, or reject.
+
+    DECISION is an id, or the beginning of one; `hq decisions` lists those that are open. You are shown what is
+    asked, with its evidence, and asked whether you are sure. The answer is one to exactly what you were shown: if
+    it was changed meanwhile, it is refused. It is given once, and your login name is kept with it.
+
+    \b
+    Examples:
+      hq decide dec_01A2B3C4 approve
+      hq decide dec_01A2B3C4 reject --why "The mail connector already does this."
+      hq decide dec_01A2B3C4 approve --yes --json
+    """
+    from server.actions.decide import digest_of_shown, seen
+    from server.asking import ask
+    from server.clock import utc_now
+    from server.contract.refusals import Refused
+    from server.domain.decision import may_answer
+    from server.storage.reading import read_once
+
+    home, now = home_of(ctx), utc_now()
+    said = read_once(home.store, lambda connection: seen(connection, decision, now=now))
+    digest = digest_of_shown(said)
+    for line in _shown(said, digest, now):
+        say(line)
+    # Nobody is asked for an answer that cannot be given any more.
+    may_answer(said["id"], said["state"], answer=answer, asked=said["digest"], shown=digest, kept=digest)
+    if not yes:
+        if not sys.stdin.isatty():
+            says = f"Nobody is here to be asked whether to {answer} {said['id']}."
+            raise Refused("not_agreed", says, hint=f"read it, then: hq decide {said['id']} {answer} --yes")
+        click.confirm(f"{answer.capitalize()}?", default=False, err=True, abort=True)
+    params = {"decision": said["id"], "answer": answer, "digest": digest, "why": why}
+    done = ask(home, "hq decide", "decide", params, who=login_name())
+    if as_json:
+        print_json(done)
+        return
+    then = f": {said['kind']} {done['subject']} is {done['subject_state']}" if done["subject_state"] else ""
+    click.echo(f"{_SAID[answer]}{then} ({done['decision']}).")
+
+
+def _shown(said: dict[str, Any], digest: str, now: datetime) -> list[str]:
+    """A decision as its reader sees it: all that the answer is bound to, and nothing that acts on the screen."""
+    from server.commands.decisions import answered, local_time
+    from server.domain.legible import ago, one_line
+
+    asked = f"asked {ago(said['asked_at'], now)} ({local_time(said['asked_at'])}) by {said['asked_by']}"
+    lines = [f"{click.style(said['id'], bold=True)}  {said['kind']}, {asked}"]
+    lines += [*_barred(said["question"], "  "), ""]
+    lines.append(f"about      {one_line(said['subject'], 200)}")
+    lines += ["evidence", *_laid_out(said["evidence"], "  ")]
+    lines.append(f"digest     {digest}")
+    if said["state"] != "open":
+        lines.append(f"state      {answered(said)}")
+        lines += _barred(said["why"], "  ") if said.get("why") else []
+    elif said["expires_at"]:
+        lines.append(f"until      {local_time(said['expires_at'])}")
+    return [*lines, ""]
+
+
+def _laid_out(value: Any, indent: str, depth: int = 0) -> list[str]:
+    import json
+
+    from server.domain.legible import DEEPEST, one_line, parts_of
+
+    parts = parts_of(value) if depth < DEEPEST else None
+    if parts is None:
+        return _barred(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), indent)
+    lines = []
+    for name, part in parts:
+        below = _laid_out(part, indent + "  ", depth + 1)
+        lines += [f"{indent}{one_line(name, 80)}", *below]
+    return lines
+
+
+def _barred(text: str, indent: str) -> list[str]:
+    from server.domain.legible import harmless
+
+    return [f"{indent}{click.style(_BAR, dim=True)}{line}" for line in harmless(text).split("\n")]

@@ -1,0 +1,95 @@
+"""`hq decisions`: what waits for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from server.commands.context import as_called, home_of, print_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from server.config import HqHome
+
+_STATES: Final = ("open", "approved", "rejected", "expired", "withdrawn", "any")
+# So much of an id tells it from others, and is taken for it.
+SHORT: Final = 12
+_LONGEST_LINE: Final = 200
+
+
+@click.command("decisions")
+@click.option("--state", type=click.Choice(_STATES), default="open", show_default=True, help="Which ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(ctx: click.Context, state: str, as_json: bool) -> None:
+    """List what waits for a person, oldest first.
+
+    It reads the store, whether HQ runs or not. `hq decide` shows one of them whole and asks for your answer; where
+    HQ runs, its page /decisions does the same for who holds a token of scope reviewer or admin.
+
+    \b
+    Examples:
+      hq decisions
+      hq decisions --state any --json
+    """
+    from server.actions.decide import listed
+    from server.clock import utc_now
+    from server.storage.reading import read_once
+
+    home, now = home_of(ctx), utc_now()
+    links = links_of(home)
+    found = read_once(home.store, lambda connection: listed(connection, state, now=now, links=links))
+    if as_json:
+        print_json({"decisions": found})
+        return
+    if not found:
+        click.echo(_none(state))
+    for said in found:
+        for line in _lines(said, now):
+            click.echo(as_called(ctx, line))
+
+
+def links_of(home: HqHome) -> str | None:
+    """What addresses of HQ's pages begin with; None where it answers at no address."""
+    from server.config import address_of, public_url
+
+    address = address_of(home)
+    return None if address is None else public_url() or address.url
+
+
+def answered(said: dict[str, Any]) -> str:
+    """What became of a decision, by whom and when."""
+    if said["state"] == "expired":
+        return f"expired {local_time(said['expires_at'])}: nobody answered in time"
+    name = said.get("answered_name")
+    who = f"{name} ({said['answered_by']})" if name else said["answered_by"]
+    return f"{said['state']} by {who}, {local_time(said['answered_at'])}"
+
+
+def local_time(moment: str | None) -> str:
+    """An instant in the machine's own time, to the minute; a dash when there is none."""
+    from server.contract.digest import parse_instant
+
+    return parse_instant(moment).astimezone().strftime("%Y-%m-%d %H:%M") if moment else "–"
+
+
+def _lines(said: dict[str, Any], now: datetime) -> list[str]:
+    from server.domain.legible import ago, one_line
+
+    asked = f"{ago(said['asked_at'], now)} ({local_time(said['asked_at'])})"
+    lines = [f"{click.style(said['id'][:SHORT], bold=True)}  {said['kind']}, {asked}"]
+    lines.append(f"  {one_line(said['question'], _LONGEST_LINE)}")
+    if said["state"] == "open":
+        lines.append(f"  hq decide {said['id'][:SHORT]} approve    (or: reject)")
+    else:
+        why = f": {one_line(said['why'], _LONGEST_LINE)}" if said.get("why") else ""
+        lines.append(f"  {answered(said)}{why}")
+    return lines
+
+
+def _none(state: str) -> str:
+    if state == "any":
+        return "Nothing was ever to be decided."
+    return "Nothing waits for a person." if state == "open" else f"No decision is {state}."

@@ -1,0 +1,1 @@
+"""The pages that people see, rendered here and without a script; what they look like is `style.css` beside."""
