@@ -167,14 +167,17 @@ def _said_of(error: click.ClickException) -> tuple[str, str]:
     if isinstance(error, click.exceptions.NoSuchCommand):
         group = context.command if context is not None else hq
         known = group.list_commands(error.ctx or click.Context(group)) if isinstance(group, click.Group) else []
-        kind, word = "command", error.command_name
+        what, word = "command", error.command_name
         near: Sequence[str] | None = difflib.get_close_matches(word.lower(), known, n=1)
     elif isinstance(error, click.NoSuchOption):
-        kind, word, near = "option", error.option_name, error.possibilities
+        what, word, near = "option", error.option_name, error.possibilities
         if word.partition("=")[0] == "--home":
-            return f"There is no {kind} '--home'.", "put it before the command: hq --home …"
+            return f"There is no {what} '--home'.", "put it before the command: hq --home …"
+    elif isinstance(error, click.BadParameter) and error.param and isinstance(error.param.type, click.IntRange):
+        kind, name = error.param.type, max(error.param.opts, key=len)
+        return f"{name} takes a whole number from {kind.min:,} to {kind.max:,}.", f"{where} --help"
     else:
         sentence = " ".join(error.format_message().split())
         return sentence if sentence.endswith((".", "?")) else f"{sentence}.", f"{where} --help"
     meant = f"did you mean `{where} {near[0]}`?" if near else f"{where} --help"
-    return f"There is no {kind} {word[:40]!r}.", meant
+    return f"There is no {what} {word[:40]!r}.", meant

@@ -20,7 +20,7 @@ from server.contract.refusals import BadUse, Refused
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _LOCK_BYTES: Final = 4096
-_PATIENCE_S: Final = (0.001, 0.004, 0.02, 0.1)
+_PATIENCE_S: Final = tuple(0.001 * 2**n for n in range(8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ def public_url() -> str | None:
     return text.rstrip("/") if text else None
 
 
-def log_level() -> str:
-    """`HQ_LOG`: from which level on HQ logs. Raises `BadUse` for a word that is none."""
-    level = os.environ.get("HQ_LOG", "info").lower()
+def log_level(usual: str) -> str:
+    """`HQ_LOG`, else the `usual`: from which level on HQ logs. Raises `BadUse` for a word that is none."""
+    level = os.environ.get("HQ_LOG", usual).lower()
     if level not in LOG_LEVELS:
         raise BadUse("bad_log_level", f"HQ_LOG says {level[:40]!r}.", hint=f"say {', '.join(LOG_LEVELS)}")
     return level
@@ -147,7 +147,8 @@ def is_owned(home: HqHome) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared: who looks is in no other's way who does, and only for an instant in that of an owner to be.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from server.contract.digest import canonical_json, instant
+from server.contract.digest import canonical_json, instant, is_id
 from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, Refused
 from server.domain.gap import GAP_TYPES, STILL_OPEN, escalates, priority_of
@@ -14,6 +14,7 @@ from server.storage import finding_store
 from server.storage.access_store import Caller, once
 from server.storage.database import Connection
 from server.storage.event_store import append_event
+from server.storage.run_store import find_run
 
 MOST_SAMPLES: Final = 10
 LONGEST_SAMPLES: Final = 16_384
@@ -29,10 +30,11 @@ def record_gap(
 ) -> dict[str, Any]:  # fmt: skip
     """Write down that something was lacked; the same type and code again counts the gap that is open.
 
-    From three times on it is of medium priority, from five of high (DESIGN §8). Raises `BadUse`, and `Refused` for
+    From three times on it is of medium priority, from five of high (DESIGN §8). `run` is a run's id, also one
+    that HQ has not heard of yet, or the beginning of one it has. Raises `BadUse`, `NotFound`, and `Refused` for
     a client key of another call.
     """
-    at, code = instant(now), requested_code.strip()
+    at, code = instant(now), _REDACTOR.text(requested_code.strip())
     if gap_type not in GAP_TYPES:
         raise BadUse("bad_gap_type", f"{gap_type[:40]!r} is no type of gap.", hint=f"say {', '.join(GAP_TYPES)}")
     if not code or len(code) > LONGEST_CODE or not code.isprintable():
@@ -42,7 +44,8 @@ def record_gap(
     if len(context_samples) > MOST_SAMPLES or len(samples) > LONGEST_SAMPLES:
         hint = f"give at most {MOST_SAMPLES}, of {LONGEST_SAMPLES:,} characters together"
         raise BadUse("too_many_samples", "The context_samples are too much.", hint=hint)
-    said = _REDACTOR.text(description)[:LONGEST_DESCRIPTION]
+    said, agent = _REDACTOR.text(description)[:LONGEST_DESCRIPTION], _REDACTOR.text(agent_id or caller.name)
+    run_id = run if run is None or is_id(run, "run_") else find_run(connection, run).id
 
     def do() -> dict[str, Any]:
         before = finding_store.open_gap(connection, gap_type, code)
@@ -54,10 +57,10 @@ def record_gap(
         else:
             gap_id = before.id
             finding_store.meet_again(connection, gap_id, frequency=frequency, priority=priority, now=at)
-        evidence = {"run_id": run, "agent": agent_id or caller.name, "description": said, "samples": samples}
+        evidence = {"run_id": run_id, "agent": agent, "description": said, "samples": samples}
         finding_store.add_evidence(connection, gap_id, evidence, frequency=frequency, now=at)
         reached = escalates(frequency - 1, frequency)
-        told = {"gap": gap_id, "gap_type": gap_type, "requested_code": code, "frequency": frequency, "run": run}
+        told = {"gap": gap_id, "gap_type": gap_type, "requested_code": code, "frequency": frequency, "run": run_id}
         append_event(connection, "gap.recorded", {**told, "priority": priority}, actor=caller.id, now=at)
         state = "open" if before is None else before.state
         return {

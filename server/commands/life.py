@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run_until_told(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run `work(stop)` to its end; the first signal sets `stop`. Raises what it raises."""
+def run_until_told(work: Callable[[asyncio.Event], Awaitable[None]], *, log: str = "info") -> None:
+    """Run `work(stop)` to its end; the first signal sets `stop`. Raises what it raises.
+
+    `log` is the level from which on it logs on stderr, where HQ_LOG says none.
+    """
     from server.config import log_level
     from server.log import to_stderr
 
-    to_stderr(log_level())
+    to_stderr(log_level(log))
 
     async def living() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()

@@ -40,7 +40,6 @@ def command(ctx: click.Context, scopes: tuple[str, ...]) -> None:
     from importlib.metadata import version
 
     from server.commands.life import run_until_told
-    from server.log import to_stderr
 
     home, who, scope = home_of(ctx), login_name(), "+".join(sorted(set(scopes)))
 
@@ -57,8 +56,8 @@ def command(ctx: click.Context, scopes: tuple[str, ...]) -> None:
             await at_hand.close()
 
     out = _protocol_alone()
-    to_stderr("warning")
-    run_until_told(relaying)
+    # What goes well is no business of whoever shows a session its server's stderr.
+    run_until_told(relaying, log="warning")
 
 
 def _protocol_alone() -> Callable[[bytes], None]:

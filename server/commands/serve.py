@@ -36,10 +36,8 @@ def command(ctx: click.Context, port: int, as_json: bool) -> None:
     from importlib.metadata import version
 
     from server.commands.life import run_until_told
-    from server.log import to_stderr
 
     home, who = home_of(ctx), login_name()
-    to_stderr("info")
 
     def told(url: str) -> None:
         say(f"HQ answers at {url}, its home is {home.root}.")

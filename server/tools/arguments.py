@@ -50,7 +50,8 @@ def tool_of(answered: Callable[..., Any], description: str, annotations: ToolAnn
     code = inspect.unwrap(answered).__code__
     if code not in _WORKED_OUT:
         made = Tool.from_function(answered)
-        read, said = AsSent.of(made.fn_metadata), shortened(made.parameters)
+        read = AsSent.of(made.fn_metadata)
+        said = {**shortened(made.parameters), "additionalProperties": False}
         _WORKED_OUT[code] = made.model_copy(update={"fn_metadata": read, "parameters": said})
     changes = {"fn": answered, "description": description, "annotations": annotations}
     return _WORKED_OUT[code].model_copy(update=changes)

@@ -203,7 +203,12 @@ class HqServer(MCPServer[Any]):
         if missing is not None:
             raise MCPError(INVALID_PARAMS, f"The prompt {name} needs `{missing}`. Hint: give it as an argument.")
         known = {each.name for each in prompt.arguments or ()}
-        return await super().get_prompt(name, {k: v for k, v in (arguments or {}).items() if k in known}, context)
+        unknown = next((each for each in arguments or {} if each not in known), None)
+        if unknown is not None:
+            hint = f"give {', '.join(sorted(known))}" if known else "give it none"
+            says = f"The prompt {name} has no argument {unknown[:60]!r}. Hint: {hint}."
+            raise MCPError(INVALID_PARAMS, says)
+        return await super().get_prompt(name, arguments, context)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None

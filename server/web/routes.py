@@ -51,7 +51,10 @@ def web_app(
         return PlainTextResponse("ready\n")
 
     async def told(_: Request) -> Response:
-        held = await desk.read(metrics.counts)
+        try:
+            held = await desk.read(metrics.counts)
+        except Refusal as refusal:
+            return JSONResponse({"error": refusal.as_data()}, status_code=503)
         return PlainTextResponse(metrics.text(held), media_type="text/plain; version=0.0.4")
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", told), *mcp.routes]

@@ -12,8 +12,9 @@ import pytest
 from server.actions import escalate
 from server.actions.desk import Desk
 from server.contract.refusals import BadUse
-from tests.server.desks import ADMIN, LEDGER, Asker, client_of, desk_at, everything
+from tests.server.desks import ADMIN, LEDGER, Asker, add_routine, client_of, desk_at, everything
 
+ELSEWHERE = "run_01" + "A" * 20
 CODE = "LLM-SUMMARIZE-ALERT"
 SAID = {"gap_type": "step", "requested_code": CODE, "description": "Routine needs alert summarization step"}
 
@@ -34,6 +35,23 @@ async def refused(desk: Desk, asker: Asker, tool: str, **arguments: Any) -> str:
     said = await asker.refused(tool, **arguments)
     assert await everything(desk) == before
     return str(said["code"])
+
+
+def test_a_gap_names_a_run_that_hq_has_or_will_hear_of_and_holds_no_secret(tmp_path: Path) -> None:
+    token = "ghp_" + "a1B2" * 9
+
+    async def scene(desk: Desk, asker: Asker) -> None:
+        await add_routine(desk, "nightly")
+        run = (await asker.ask("ledger_start_run", routine="nightly", trigger="manual"))["run"]
+        for said, kept in ((run, run), (run[:12], run), (ELSEWHERE, ELSEWHERE)):
+            await asker.ask("record_gap", **SAID, run=said, agent_id=f"agent {token}")
+            gap = (await asker.ask("list_gaps"))["gaps"][0]
+            assert (gap["evidence"][0]["run"], gap["evidence"][0]["agent"]) == (kept, "agent [redacted]")
+        assert await refused(desk, asker, "record_gap", **SAID, run="yesterday") == "no_such_run"
+        said = await asker.ask("record_gap", **{**SAID, "requested_code": token})
+        assert said["requested_code"] == "[redacted]"
+
+    play(tmp_path, scene)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -355,7 +355,7 @@ def test_those_who_are_turned_away_are_all_counted_and_fill_no_disk_with_lines(
 def test_a_word_that_is_no_level_of_the_log_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HQ_LOG", "loud")
     with pytest.raises(BadUse) as caught:
-        log_level()
+        log_level("info")
     assert caught.value.code == "bad_log_level"
 
 

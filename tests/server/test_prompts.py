@@ -68,6 +68,8 @@ def test_a_prompt_that_is_not_there_or_lacks_its_argument_is_refused_in_a_senten
         async with client_of(desk, SESSION, mode) as asker:
             with pytest.raises(MCPError, match="needs `wish`"):
                 await asker.client.get_prompt("schedule", {})
+            with pytest.raises(MCPError, match="The prompt schedule has no argument 'wihs'"):
+                await asker.client.get_prompt("schedule", {"wish": "x", "wihs": "y"})
 
     play(tmp_path, scene)
 

@@ -174,6 +174,7 @@ def test_the_nearest_is_a_beginning_or_a_slip_and_nothing_far(word: str, found: 
         (["proces"], "There is no command 'proces'.", "did you mean `hq process`?"),
         (["process", "--jsn"], "There is no option '--jsn'.", "did you mean `hq process --json`?"),
         (["xyzzy"], "There is no command 'xyzzy'.", "hq --help"),
+        (["serve", "--port", "many"], "--port takes a whole number from 0 to 65,535.", "hq serve --help"),
     ],
 )
 def test_hq_answers_with_the_nearest_too(
