@@ -291,6 +291,6 @@ CATCHES_ALL = frozenset(
         "minion/daemon/local_api.py",
         "minion/cli.py",
         "server/cli.py",
-        "server/storage/database.py",
+        "server/storage/writing.py",
     }
 )

@@ -1,0 +1,247 @@
+"""The one writer of a store: actions are done on the event loop, and what they wrote is committed on a thread.
+
+An action takes a tenth of a millisecond, and each of its statements lets go of the interpreter's lock. On a thread
+of its own it would wait for that lock after each of them while the loop is busy: measured at eight callers, that
+makes a call twice as long and costs half as much CPU again. A commit waits for the disk, which the loop must not.
+What is asked for meanwhile goes into the next one: there are as many commits as the disk can do, and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from server.contract.refusals import Defect, Refusal, StoreFailed
+from server.storage.committed import Happened, begin_notes, notes_of
+
+# Bounds on one group: how many actions, and how long the loop does nothing else; the rest goes into the next one.
+GROUP: Final = 256
+GROUP_S: Final = 0.02
+log = logging.getLogger(__name__)
+# What SQLite says of a statement that is wrong by itself: any other failure of it is the store's.
+_WRONGLY_ASKED: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+Action = Callable[[sa.Connection], Any]
+_Problem = BaseException | None
+_Outcome = tuple[Any, _Problem]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """An action that waits for the writer, and where its answer goes."""
+
+    run: Action
+    answer: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class _Job:
+    """What the thread is doing, and what is done on the loop when it is over; `problem` is how it went."""
+
+    work: Future[_Problem]
+    then: Callable[[_Problem], None]
+
+
+class Writer:
+    """Has the one connection that writes, on one event loop; `told` hears what each commit wrote into the log."""
+
+    def __init__(
+        self, connection: sa.Connection, told: Callable[[list[Happened]], None], *, busy_ms: int
+    ) -> None:
+        """Take over a connection whose transactions are begun by hand.
+
+        `busy_ms` is how long another program may hold the store.
+        """
+        driver: Any = connection.connection.dbapi_connection
+        self._connection, self._driver = connection, driver
+        self._told, self._busy_ms = told, busy_ms
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hq commit")
+        self._waiting: deque[_Asked] = deque()
+        self._job: _Job | None = None
+        self._at_work = self._finishing = False
+        # The loop does not wait for another program: only the thread does.
+        self._driver.execute("PRAGMA busy_timeout = 0")
+
+    def ask(self, run: Action) -> asyncio.Future[Any]:
+        """Have an action done and committed; its answer comes after that, or its problem."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(_Asked(run, answer))
+        if not self._at_work:
+            self._at_work = True
+            loop.call_soon(self._begin)  # after whoever else is about to ask
+        return answer
+
+    def finish(self) -> None:
+        """Do and commit all that was asked for; returns when it is on the disk, and its answers are given."""
+        self._finishing = True
+        if self._job is not None:
+            self._job.work.exception()  # it is over when this returns
+            self._resume(self._job)
+        while self._waiting:
+            self._begin()
+        self._thread.shutdown()
+
+    def _begin(self) -> None:
+        """Begin a group with those who wait."""
+        if not self._waiting:
+            return
+        problem = _tried(self._driver, "BEGIN IMMEDIATE")
+        if isinstance(problem, sqlite3.Error) and _code(problem) in _BUSY:
+            self._on_thread(self._begin_patiently, self._begun)
+        else:
+            self._begun(problem)
+
+    def _begin_patiently(self) -> _Problem:
+        self._driver.execute(f"PRAGMA busy_timeout = {self._busy_ms}")
+        try:
+            return _tried(self._driver, "BEGIN IMMEDIATE")
+        finally:
+            self._driver.execute("PRAGMA busy_timeout = 0")
+
+    def _begun(self, problem: _Problem) -> None:
+        """Do the actions of a group whose transaction is open, and hand it on to be committed."""
+        group: list[_Asked] = []
+        outcomes: list[_Outcome] = []
+        begin_notes(self._connection)
+        try:
+            if problem is not None:
+                group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+                raise problem
+            until = self._waiting[0].answer.get_loop().time() + GROUP_S
+            while self._waiting and len(group) < GROUP:
+                group.append(self._waiting.popleft())
+                outcomes.append(_one(self._connection, self._driver, group[-1].run))
+                if group[-1].answer.get_loop().time() > until:
+                    break
+        except (sqlite3.Error, sa.exc.DBAPIError) as error:
+            self._undo()
+            self._settle(group, [(None, store_failed(words_of(error))) for _ in group])
+        except Exception as defect:
+            # A defect of ours is no reason to leave anybody waiting, or to keep half of anything.
+            log.exception("the writer has a defect")
+            self._undo()
+            self._settle(group, [(None, defect_of(defect)) for _ in group])
+        except BaseException:  # somebody breaks the program off: nothing stays open
+            self._undo()
+            raise
+        else:
+            self._on_thread(partial(_tried, self._driver, "COMMIT"), partial(self._committed, group, outcomes))
+
+    def _committed(self, group: list[_Asked], outcomes: list[_Outcome], problem: _Problem) -> None:
+        """Give the answers of a group, and tell what it wrote, if it is on the disk."""
+        if problem is not None:
+            self._undo()
+            outcomes = [(None, store_failed(words_of(problem))) for _ in group]
+        self._told(notes_of(self._connection))
+        self._settle(group, outcomes)
+
+    def _settle(self, group: list[_Asked], outcomes: list[_Outcome]) -> None:
+        for asked, (result, problem) in zip(group, outcomes, strict=True):
+            answer = asked.answer
+            if answer.done() or answer.get_loop().is_closed():
+                continue
+            if problem is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(problem)
+                answer.exception()  # a caller that was cancelled never asks: not a warning then
+        if self._waiting and not self._finishing:
+            group[-1].answer.get_loop().call_soon(self._begin)
+        else:
+            self._at_work = False
+
+    def _undo(self) -> None:
+        """Take back the whole group."""
+        begin_notes(self._connection)
+        if self._driver.in_transaction:  # SQLite ends a transaction by itself on some failures
+            _tried(self._driver, "ROLLBACK")
+
+    def _on_thread(self, work: Callable[[], _Problem], then: Callable[[_Problem], None]) -> None:
+        """Have the thread do what waits, and go on with `then` on the loop."""
+        if self._finishing:
+            return then(work())
+        loop = asyncio.get_running_loop()
+        job = self._job = _Job(self._thread.submit(work), then)
+        job.work.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(self._resume, job))
+        return None
+
+    def _resume(self, job: _Job) -> None:
+        if self._job is job:  # `finish` may have been faster
+            self._job = None
+            job.then(job.work.result())
+
+
+def _one(connection: sa.Connection, driver: sqlite3.Connection, run: Action) -> _Outcome:
+    """One action inside the group: its refusal or defect undoes itself and not its neighbours."""
+    driver.execute("SAVEPOINT one")
+    noted = len(notes_of(connection))
+    try:
+        result = run(connection)
+    except Exception as problem:
+        if is_the_stores(problem):
+            raise
+        if not isinstance(problem, Refusal):
+            log.exception("an action has a defect")
+            problem = defect_of(problem)
+        driver.execute("ROLLBACK TO one")
+        driver.execute("RELEASE one")
+        del notes_of(connection)[noted:]
+        return None, problem
+    driver.execute("RELEASE one")
+    return result, None
+
+
+def _tried(driver: sqlite3.Connection, statement: str) -> _Problem:
+    """Execute a statement; what SQLite says against it, if anything."""
+    try:
+        driver.execute(statement)
+    except sqlite3.Error as error:
+        return error
+    return None
+
+
+def is_the_stores(error: BaseException) -> bool:
+    """Whether SQLite failed at the store, and not at what it was asked: then nobody's work can be kept."""
+    said = getattr(error, "orig", None) or error
+    if not isinstance(said, sqlite3.DatabaseError) or isinstance(said, _WRONGLY_ASKED):
+        return False
+    # Without a code it is the module's own finding: bytes where a text was, in a damaged page.
+    return _code(said) != sqlite3.SQLITE_ERROR
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    """SQLite's primary result code; None where it has none."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def words_of(error: BaseException) -> str:
+    """What SQLite says, without SQLAlchemy's words around it."""
+    return str(getattr(error, "orig", None) or error)
+
+
+def defect_of(found: BaseException) -> Defect:
+    """What the caller hears of a defect of ours."""
+    hint = "report it with the traceback in HQ's log; nothing of it was kept"
+    defect = Defect("defect", f"A defect of HQ stopped this ({type(found).__name__}).", hint=hint)
+    defect.__cause__ = found
+    return defect
+
+
+def store_failed(words: str) -> StoreFailed:
+    """What the callers hear of a store that cannot be written."""
+    return StoreFailed(
+        "store_failed",
+        f"The store could not be written: {words}.",
+        hint="check the disk's free space and rights, then try again; nothing of it was kept",
+    )
