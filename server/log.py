@@ -6,15 +6,17 @@ id), `path`, `status`, `ms` and the like.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import contextlib
 import json
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
-from server.contract.digest import instant
 from server.contract.redaction import Redactor
 from server.contract.refusals import Refusal
 from server.storage.committed import Happened
@@ -25,6 +27,12 @@ _FRAMES: Final = 8
 _SPEAK_OF_NOBODY: Final = (OSError, Refusal, ImportError)
 # Of these there are many: each block and step of each run.
 _MANY: Final = ("block.", "steps.")
+# So many lines are written together at most, and so long one waits for others.
+_TOGETHER: Final = 100
+_SOON_S: Final = 0.05
+# No word of anybody else's stands here.
+_OURS: Final = frozenset({"ts", "level", "status", "ms", "token"})
+_JSON: Final = json.JSONEncoder(ensure_ascii=False)
 _REDACTOR: Final = Redactor()
 _log: Final = logging.getLogger("server.log")
 
@@ -34,9 +42,9 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
-        line: dict[str, Any] = {
-            "ts": instant(datetime.fromtimestamp(record.created, UTC)), "level": record.levelname.lower(),
-        }  # fmt: skip
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        ts = f"{moment}.{int(record.created % 1 * 1000):03}Z"
+        line: dict[str, Any] = {"ts": ts, "level": record.levelname.lower()}
         said = getattr(record, "said", None)
         if isinstance(said, dict):
             line |= {"event": record.getMessage()}
@@ -45,13 +53,51 @@ class JsonLines(logging.Formatter):
             line |= {"event": record.name, "says": record.getMessage()}
         if record.exc_info and record.exc_info[1] is not None:
             line |= _of_error(record.exc_info[1])
-        return json.dumps({key: _short(value) for key, value in line.items()}, ensure_ascii=False)
+        return _JSON.encode({key: value if key in _OURS else _short(value) for key, value in line.items()})
+
+
+class Lines(logging.StreamHandler[TextIO]):
+    """Writes lines: on an event loop those of one moment together, what went wrong at once.
+
+    Writing each by itself takes as long as what it tells of.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.setFormatter(JsonLines())
+        self._kept: list[str] = []
+        atexit.register(self.flush)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line; it is written soon."""
+        try:
+            self._kept.append(self.format(record))
+        except (TypeError, ValueError):  # what cannot be told stops nobody
+            self.handleError(record)
+            return
+        loop = None
+        if record.levelno < logging.ERROR and len(self._kept) < _TOGETHER:
+            with contextlib.suppress(RuntimeError):
+                loop = asyncio.get_running_loop()
+        if loop is None:
+            self.flush()
+        elif len(self._kept) == 1:
+            loop.call_later(_SOON_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        kept, self._kept = self._kept, []
+        if kept:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                self.stream.write("".join(f"{line}\n" for line in kept))
+                self.stream.flush()
 
 
 def to_stderr(level: str) -> None:
     """Have all that is logged go to stderr as such lines: ours from `level` on, libraries' from warnings on."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler = Lines(sys.stderr)
+    # What no line says need not be found out (logging HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

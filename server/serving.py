@@ -46,6 +46,8 @@ async def serve(
         config = uvicorn.Config(
             app, lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False,
             timeout_graceful_shutdown=_GRACE_S, backlog=_BACKLOG, loop="none", ws="none", http=BoundedHttp,
+            # Anybody on this machine could say that they come from elsewhere, and be counted as somebody else.
+            proxy_headers=False,
         )  # fmt: skip
 
         def answers() -> None:

@@ -17,13 +17,18 @@ _NOTES: Final = "hq.committed"
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """An event of the log that is committed; `at` is an instant as text, `actor` whose doing it was."""
+    """An event of the log that is committed; `at` is an instant as text, `actor` whose doing it was.
+
+    `position` and `hash` are its own in the chain over all events.
+    """
 
     type: str
     actor: str
     at: str
     run_id: str | None
     data: Mapping[str, Any]
+    position: int = 0
+    hash: str = ""
 
 
 # Called on the event loop that it was registered on, with what one commit wrote, in order; it must not raise.

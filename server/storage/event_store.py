@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from server.contract.digest import CHAIN_START, canonical_json, link
-from server.storage.committed import Happened, note
+from server.storage.committed import Happened, note, notes_of
 from server.storage.database import Connection
 from server.storage.prepared import Prepared
 from server.storage.tables import EVENTS, RUNS, STEP_LOG
@@ -56,7 +56,7 @@ def append_event(
         _NEW_HEAD.do(connection, {"run": run_id, "head": event["run_hash"], "entries": entries + 1})
     event["hash"] = link(previous, sealed(event))
     _ADD_EVENT.do(connection, {"position": position + 1, **event})
-    note(connection, Happened(type_, actor, now, run_id, data))
+    note(connection, Happened(type_, actor, now, run_id, data, position + 1, event["hash"]))
 
 
 def append_steps(connection: Connection, run_id: str, steps: Sequence[Mapping[str, Any]]) -> int:
@@ -78,6 +78,9 @@ def append_steps(connection: Connection, run_id: str, steps: Sequence[Mapping[st
 
 def last_event(connection: Connection) -> tuple[int, str]:
     """Position and hash of the newest event; 0 and the chain's start where there is none."""
+    noted = notes_of(connection)
+    if noted:  # of this transaction: nobody else writes
+        return noted[-1].position, noted[-1].hash
     row = _LAST.one(connection)
     return (0, CHAIN_START) if row is None else (int(row.position), str(row.hash))
 

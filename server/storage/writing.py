@@ -9,11 +9,13 @@ What is asked for meanwhile goes into the next one: there are as many commits as
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import queue
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -26,6 +28,8 @@ from server.storage.committed import Happened, begin_notes, notes_of
 # Bounds on one group: how many actions, and how long the loop does nothing else; the rest goes into the next one.
 GROUP: Final = 256
 GROUP_S: Final = 0.02
+# So long it is waited for as many as there were in the group before: they have their answers, and ask again.
+LINGER_S: Final = 0.001
 log = logging.getLogger(__name__)
 # What SQLite says of a statement that is wrong by itself: any other failure of it is the store's.
 _WRONGLY_ASKED: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
@@ -47,8 +51,10 @@ class _Asked:
 class _Job:
     """What the thread is doing, and what is done on the loop when it is over; `problem` is how it went."""
 
-    work: Future[_Problem]
+    work: Callable[[], _Problem]
     then: Callable[[_Problem], None]
+    loop: asyncio.AbstractEventLoop
+    problem: _Problem = None
 
 
 class Writer:
@@ -64,12 +70,16 @@ class Writer:
         driver: Any = connection.connection.dbapi_connection
         self._connection, self._driver = connection, driver
         self._told, self._busy_ms = told, busy_ms
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hq commit")
         self._waiting: deque[_Asked] = deque()
+        self._expected = 1
+        self._begins: asyncio.Handle | None = None
         self._job: _Job | None = None
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._at_work = self._finishing = False
         # The loop does not wait for another program: only the thread does.
         self._driver.execute("PRAGMA busy_timeout = 0")
+        self._thread = threading.Thread(target=self._work, name="hq commit", daemon=True)
+        self._thread.start()
 
     def ask(self, run: Action) -> asyncio.Future[Any]:
         """Have an action done and committed; its answer comes after that, or its problem."""
@@ -77,24 +87,34 @@ class Writer:
         answer: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(_Asked(run, answer))
         if not self._at_work:
-            self._at_work = True
-            loop.call_soon(self._begin)  # after whoever else is about to ask
+            self._begin_soon(loop)
         return answer
 
     def finish(self) -> None:
         """Do and commit all that was asked for; returns when it is on the disk, and its answers are given."""
         self._finishing = True
+        self._jobs.put(None)
+        self._thread.join()
         if self._job is not None:
-            self._job.work.exception()  # it is over when this returns
             self._resume(self._job)
         while self._waiting:
             self._begin()
-        self._thread.shutdown()
+
+    def _begin_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a group begun, after whoever else is about to ask; a moment later while more are expected."""
+        if len(self._waiting) >= self._expected:
+            if self._begins is not None:
+                self._begins.cancel()
+            self._at_work, self._begins = True, loop.call_soon(self._begin)
+        elif self._begins is None:
+            self._begins = loop.call_later(LINGER_S, self._begin)
 
     def _begin(self) -> None:
         """Begin a group with those who wait."""
+        self._begins = None
         if not self._waiting:
             return
+        self._at_work, self._expected = True, min(GROUP, len(self._waiting))
         problem = _tried(self._driver, "BEGIN IMMEDIATE")
         if isinstance(problem, sqlite3.Error) and _code(problem) in _BUSY:
             self._on_thread(self._begin_patiently, self._begun)
@@ -102,11 +122,10 @@ class Writer:
             self._begun(problem)
 
     def _begin_patiently(self) -> _Problem:
-        self._driver.execute(f"PRAGMA busy_timeout = {self._busy_ms}")
-        try:
-            return _tried(self._driver, "BEGIN IMMEDIATE")
-        finally:
-            self._driver.execute("PRAGMA busy_timeout = 0")
+        _tried(self._driver, f"PRAGMA busy_timeout = {self._busy_ms}")
+        problem = _tried(self._driver, "BEGIN IMMEDIATE")
+        _tried(self._driver, "PRAGMA busy_timeout = 0")
+        return problem
 
     def _begun(self, problem: _Problem) -> None:
         """Do the actions of a group whose transaction is open, and hand it on to be committed."""
@@ -155,10 +174,9 @@ class Writer:
             else:
                 answer.set_exception(problem)
                 answer.exception()  # a caller that was cancelled never asks: not a warning then
+        self._at_work = False
         if self._waiting and not self._finishing:
-            group[-1].answer.get_loop().call_soon(self._begin)
-        else:
-            self._at_work = False
+            self._begin_soon(asyncio.get_running_loop())
 
     def _undo(self) -> None:
         """Take back the whole group."""
@@ -170,15 +188,21 @@ class Writer:
         """Have the thread do what waits, and go on with `then` on the loop."""
         if self._finishing:
             return then(work())
-        loop = asyncio.get_running_loop()
-        job = self._job = _Job(self._thread.submit(work), then)
-        job.work.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(self._resume, job))
+        self._job = _Job(work, then, asyncio.get_running_loop())
+        self._jobs.put(self._job)
         return None
+
+    def _work(self) -> None:
+        """The thread's life."""
+        while (job := self._jobs.get()) is not None:
+            job.problem = job.work()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: `finish` goes on
+                job.loop.call_soon_threadsafe(self._resume, job)
 
     def _resume(self, job: _Job) -> None:
         if self._job is job:  # `finish` may have been faster
             self._job = None
-            job.then(job.work.result())
+            job.then(job.problem)
 
 
 def _one(connection: sa.Connection, driver: sqlite3.Connection, run: Action) -> _Outcome:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
-from mcp_types import ToolAnnotations
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ValidationError
 
 from server.contract.plain_words import meant_key, problems, shown
@@ -36,6 +37,16 @@ class AsSent(FuncMetadata):
         made._adapter = said._adapter
         return made
 
+    def convert_result(self, result: Any) -> Any:
+        """A dict as the answer of a tool: as data, and as text for clients that read no data.
+
+        The SDK would check it against `dict`, copy it and lay it out over many lines, at each call.
+        """
+        if type(result) is not dict:
+            return super().convert_result(result)
+        content = TextContent(type="text", text=json.dumps(result, ensure_ascii=False))
+        return CallToolResult.model_construct(content=[content], structured_content=result, is_error=False)
+
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
         """The arguments with JSON read where there is no other way to take it."""
         read, fields = super().pre_parse_json(data), self.arg_model.model_fields
@@ -55,6 +66,13 @@ def tool_of(answered: Callable[..., Any], description: str, annotations: ToolAnn
         _WORKED_OUT[code] = made.model_copy(update={"fn_metadata": read, "parameters": said})
     changes = {"fn": answered, "description": description, "annotations": annotations}
     return _WORKED_OUT[code].model_copy(update=changes)
+
+
+def names_headers(schema: Any) -> bool:
+    """Whether an argument is to be said in a header too (`x-mcp-header`, 2026-07-28)."""
+    if isinstance(schema, Mapping):
+        return "x-mcp-header" in schema or any(names_headers(part) for part in schema.values())
+    return isinstance(schema, list) and any(names_headers(part) for part in schema)
 
 
 def unknown_argument(tool: str, model: type[BaseModel], arguments: Mapping[str, Any]) -> BadUse | None:

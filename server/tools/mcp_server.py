@@ -35,7 +35,7 @@ from server.actions.desk import CALLER, asking, caller
 from server.contract.refusals import NotFound, Refusal
 from server.storage.access_store import Caller
 from server.tools.access import may_use, visible
-from server.tools.arguments import misused, tool_of, unknown_argument
+from server.tools.arguments import misused, names_headers, tool_of, unknown_argument
 from server.tools.changes import Changes, serve_watches
 from server.tools.schemas import ANSWER
 
@@ -79,6 +79,9 @@ class HqServer(MCPServer[Any]):
         self._scopes: dict[str, frozenset[str]] = {}
         self._resource_scopes: dict[str, frozenset[str]] = {}
         self._prompt_scopes: dict[str, frozenset[str]] = {}
+        # The schemas that a call's headers are held against: the SDK goes through the whole of each at every call.
+        self._in_headers: dict[str, dict[str, Any] | None] = {}
+        self._lowlevel_server.get_tool_input_schema = self._in_headers.get
         serve_watches(self._lowlevel_server, self.changes, self.may_read)
 
     async def _know_who_asks(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -108,7 +111,8 @@ class HqServer(MCPServer[Any]):
 
             name = function.__name__
             self._scopes[name] = scopes
-            self._tool_manager._tools[name] = tool_of(answered, description, annotations)
+            tool = self._tool_manager._tools[name] = tool_of(answered, description, annotations)
+            self._in_headers[name] = tool.parameters if names_headers(tool.parameters) else None
             return function
 
         return register

@@ -57,7 +57,8 @@ def web_app(
             return JSONResponse({"error": refusal.as_data()}, status_code=503)
         return PlainTextResponse(metrics.text(held), media_type="text/plain; version=0.0.4")
 
-    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", told), *mcp.routes]
+    # The most asked for stands in front: routes are tried one by one.
+    routes = [*mcp.routes, Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", told)]
     if door is not None:
         routes += door_routes(desk, door)
     app: Any = Starlette(routes=routes, lifespan=alive)
