@@ -1,9 +1,10 @@
-"""The one writer of a store: actions are done on the event loop, and what they wrote is committed on a thread.
+"""The one writer of a store: does actions on the event loop, commits them together, and never waits long.
 
 An action takes a tenth of a millisecond, and each of its statements lets go of the interpreter's lock. On a thread
 of its own it would wait for that lock after each of them while the loop is busy: measured at eight callers, that
-makes a call twice as long and costs half as much CPU again. A commit waits for the disk, which the loop must not.
-What is asked for meanwhile goes into the next one: there are as many commits as the disk can do, and no more.
+makes a call twice as long and costs half as much CPU again. A commit waits for the disk, which the loop must not:
+it goes to a thread, unless the disk has just shown that it takes less time than the way there and back. What is
+asked for meanwhile goes into the next one: there are as many commits as the disk can do, and no more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +30,9 @@ from server.storage.committed import Happened, begin_notes, notes_of
 # Bounds on one group: how many actions, and how long the loop does nothing else; the rest goes into the next one.
 GROUP: Final = 256
 GROUP_S: Final = 0.02
+# A disk that has been quicker than this is not worth the way to the thread and back, which takes half as long.
+QUICK_S: Final = 0.001
+_UNKNOWN_S: Final = 0.01
 # So long it is waited for as many as there were in the group before: they have their answers, and ask again.
 LINGER_S: Final = 0.001
 log = logging.getLogger(__name__)
@@ -76,6 +81,7 @@ class Writer:
         self._job: _Job | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._at_work = self._finishing = False
+        self._disk_s = _UNKNOWN_S
         # The loop does not wait for another program: only the thread does.
         self._driver.execute("PRAGMA busy_timeout = 0")
         self._thread = threading.Thread(target=self._work, name="hq commit", daemon=True)
@@ -154,7 +160,19 @@ class Writer:
             self._undo()
             raise
         else:
-            self._on_thread(partial(_tried, self._driver, "COMMIT"), partial(self._committed, group, outcomes))
+            committed = partial(self._committed, group, outcomes)
+            if self._disk_s < QUICK_S:
+                committed(self._commit())
+            else:
+                self._on_thread(self._commit, committed)
+
+    def _commit(self) -> _Problem:
+        """Commit, and note how long that took: the last ones count most, and a slow one at once."""
+        begun = time.perf_counter()
+        problem = _tried(self._driver, "COMMIT")
+        took = time.perf_counter() - begun
+        self._disk_s = max(took, self._disk_s) if took > QUICK_S else 0.9 * self._disk_s + 0.1 * took
+        return problem
 
     def _committed(self, group: list[_Asked], outcomes: list[_Outcome], problem: _Problem) -> None:
         """Give the answers of a group, and tell what it wrote, if it is on the disk."""

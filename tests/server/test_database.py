@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -191,3 +192,41 @@ def test_tokens_are_listed_in_the_order_they_were_made_also_within_one_instant(t
             assert [row.id for row in await desk.read(list_tokens, live_at=NOW)] == made
 
     asyncio.run(played())
+
+
+def test_while_another_program_holds_the_store_a_writer_waits_and_nobody_else(tmp_path: Path) -> None:
+    async def played() -> None:
+        async with desk_at(tmp_path) as desk:
+            with contextlib.closing(sqlite3.connect(tmp_path / "hq" / "hq.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                waiting = asyncio.create_task(desk.database.transact(add, "a"))
+                for _ in range(3):
+                    assert await added(desk) == []
+                assert not waiting.done()
+                other.execute("ROLLBACK")
+                assert await waiting == "a"
+            assert await added(desk) == ["a"]
+
+    asyncio.run(played())
+
+
+@pytest.mark.parametrize("calls", [1, 300])
+def test_what_was_handed_in_is_done_though_its_callers_left_and_the_store_is_closed(
+    tmp_path: Path, calls: int
+) -> None:
+    async def played() -> list[str]:
+        async with desk_at(tmp_path) as desk:
+            asked = [asyncio.create_task(desk.database.transact(add, f"{n:03}")) for n in range(calls)]
+            await asyncio.wait(asked[:1], timeout=0)
+            for each in asked:
+                each.cancel()
+            left = desk.database
+        with pytest.raises(StoreFailed, match="it is closed"):
+            await left.transact(add, "late")
+        assert [type(each) for each in await asyncio.gather(*asked, return_exceptions=True)] == [
+            asyncio.CancelledError
+        ] * calls
+        async with desk_at(tmp_path) as desk:
+            return await added(desk)
+
+    assert asyncio.run(played()) == [f"{n:03}" for n in range(calls)]
