@@ -7,6 +7,7 @@ from typing import Any
 
 from server.contract.digest import instant
 from server.contract.refusals import BadUse
+from server.contract.spelling import is_slug
 from server.storage import token_store
 from server.storage.access_store import Caller
 from server.storage.database import Connection
@@ -18,12 +19,18 @@ def create_token(
 ) -> dict[str, Any]:
     """A new token, with its text. A `fire` token names its routine: name, id or the beginning of one.
 
-    Raises `BadUse`, `NotFound`, and `Refused` where the name has two live ones of this scope.
+    A `minion` token is good for the minion of its name, and no other. Raises `BadUse`, `NotFound`, and `Refused`
+    where the name has two live ones of this scope.
     """
     if (scope == "fire") != (routine is not None):
         says = "A fire token names its routine." if scope == "fire" else f"A {scope[:40]} token names no routine."
         raise BadUse("bad_binding", says, hint="hq token create --scope fire --name N --routine R")
     bound_to = find_routine(connection, routine).id if routine is not None else None
+    if scope == "minion":
+        if not is_slug(name):
+            says = f"{name[:60]!r} is no name of a minion."
+            raise BadUse("bad_token_name", says, hint="use small letters, digits and single inner hyphens: alice")
+        bound_to = name
     made = token_store.make_token(
         connection, name, scope, bound_to=bound_to, by=caller.id, now=instant(now)
     )  # fmt: skip

@@ -112,6 +112,16 @@ def withdraw(connection: Connection, run: Row[Any], why: str, *, actor: str, now
     return True
 
 
+def refuse_order(connection: Connection, run_id: str, why: str, *, actor: str, now: str) -> None:
+    """End the run of an order that its minion will not carry out; nothing where it has ended otherwise."""
+    run = run_store.find_run(connection, run_id)
+    if run.state == "queued":
+        run_store.move(
+            connection, run.id, "queued", "failed", actor=actor, now=now, why=why, ended_at=now,
+            verdict=verdict_of(Truths("failed", run.outcome)),
+        )  # fmt: skip
+
+
 def _minion_of(connection: Connection, held: HeldRoutine) -> Row[Any]:
     """The minion that is to run a routine. Raises `Refused` where there is none any more, or was none ever."""
     minion = routine_facts.minion_of(connection, held.minion_id) if held.minion_id else None

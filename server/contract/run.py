@@ -61,6 +61,21 @@ def check_move(before: RunState, after: RunState) -> None:
         )
 
 
+def way_to(before: RunState, after: RunState) -> tuple[RunState, ...] | None:
+    """The shortest way of legal moves from one state to another, without the first; None where there is none."""
+    ways: list[tuple[RunState, ...]] = [()]
+    seen = {before}
+    for way in ways:
+        here = way[-1] if way else before
+        if here == after:
+            return way
+        for each in get_args(RunState):
+            if each in LEGAL_MOVES[here] and each not in seen:
+                seen.add(each)
+                ways.append((*way, each))
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Truths:
     """What is known of a run; `expects` pairs each `expect` check's kind with whether it passed."""

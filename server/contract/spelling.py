@@ -50,6 +50,11 @@ def _slug(text: str) -> str:
     return text
 
 
+def is_slug(text: str) -> bool:
+    """Whether a text is a name such as morning-report: what `Slug` takes."""
+    return _SLUG.fullmatch(text) is not None
+
+
 def _skill_name(text: str) -> str:
     if "--" in text:
         raise wrong("bad_name", "must not have two hyphens in a row", "write it with one hyphen")

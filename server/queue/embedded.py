@@ -23,6 +23,8 @@ _WAITING: Final = (
     .where(ORDERS.c.minion_id == bindparam("minion"), ORDERS.c.state == WAITS)
     .order_by(ORDERS.c.position)
 )
+_BY_ID: Final = select(ORDERS).where(ORDERS.c.id == bindparam("order"))
+_SETTLE: Final = update(ORDERS).where(ORDERS.c.id == bindparam("order"), ORDERS.c.state == WAITS)
 _WITHDRAW: Final = update(ORDERS).where(ORDERS.c.run_id == bindparam("run"), ORDERS.c.state == WAITS)
 
 
@@ -47,6 +49,16 @@ def put(
 def waiting_for(connection: Connection, minion_id: str, *, limit: int = 100) -> list[Row[Any]]:
     """The orders that wait for a minion, the one that came first in front."""
     return list(connection.execute(_WAITING.limit(limit), {"minion": minion_id}))
+
+
+def find(connection: Connection, order_id: str) -> Row[Any] | None:
+    """The order of this id, whatever became of it."""
+    return connection.execute(_BY_ID, {"order": order_id}).one_or_none()
+
+
+def settle(connection: Connection, order_id: str, state: str, *, now: str) -> bool:
+    """Note what became of an order that waited (`taken`, `refused`); False where it waits no more."""
+    return connection.execute(_SETTLE.values(state=state, ended_at=now), {"order": order_id}).rowcount > 0
 
 
 def settle_cancelled(connection: Connection, run_id: str, *, now: str) -> bool:

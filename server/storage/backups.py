@@ -18,6 +18,7 @@ from server.contract.digest import instant
 from server.contract.refusals import NotFound, Refused, StoreFailed
 from server.storage.audit import audit, read_only
 from server.storage.database import Connection
+from server.storage.epoch import begin_epoch
 from server.storage.event_store import Checkpoint, append_event
 from server.storage.migrations import copy, examine, migrate, sync
 from server.storage.token_store import list_tokens, revoke_token
@@ -79,6 +80,7 @@ def _as_it_must_be(
         again = [row.id for row in list_tokens(connection) if row.revoked_at is None and row.id in revoked]
         for token in again:
             revoke_token(connection, token, by=by, now=instant(now))
+        begin_epoch(connection)
         said = {"backup": backup.name, "position": end.position, "hash": end.hash, "revoked": again}
         append_event(connection, "store.restored", said, actor=by, now=instant(now))
     return len(again)

@@ -12,6 +12,7 @@ from sqlalchemy import Row, bindparam, func, insert, select, update
 from server.contract.digest import canonical_json, digest_of
 from server.contract.refusals import NotFound, Refused
 from server.storage.database import Connection
+from server.storage.epoch import definitions_changed
 from server.storage.tables import MINIONS, ROUTINE_HISTORY, ROUTINES, SKILLS
 
 _BY_ID: Final = select(ROUTINES).where(ROUTINES.c.id == bindparam("text"), ROUTINES.c.removed_at.is_(None))
@@ -123,6 +124,7 @@ def keep_skill(connection: Connection, skill: Mapping[str, Any], *, by: str, now
         version = newest_version(connection, skill["name"]) + 1
         row = {**skill, "version": version, "published_by": by, "published_at": now}
         connection.execute(insert(SKILLS), row)
+        definitions_changed(connection)
     return connection.execute(select(SKILLS).where(SKILLS.c.digest == skill["digest"])).one()
 
 
@@ -141,6 +143,12 @@ def find_skill(connection: Connection, name: str, *, version: int | None = None)
         says = f"No skill {name[:60]} was published{which}."
         raise NotFound("no_such_skill", says, hint="list_skills shows what there is")
     return row
+
+
+def newest_skill(connection: Connection, name: str) -> Row[Any] | None:
+    """The newest version of a skill; None where none was published."""
+    query = select(SKILLS).where(SKILLS.c.name == name).order_by(SKILLS.c.version.desc()).limit(1)
+    return connection.execute(query).one_or_none()
 
 
 def list_skills(connection: Connection) -> list[Row[Any]]:
@@ -164,6 +172,7 @@ def _note(
         "at": now,
     }
     connection.execute(insert(ROUTINE_HISTORY), row)
+    definitions_changed(connection)
 
 
 def _held(row: Row[Any]) -> HeldRoutine:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from server.contract.refusals import Refused, StoreFailed, StoreUnreadable
+from server.storage.epoch import begin_epoch
 from server.storage.tables import APPEND_ONLY, METADATA
 
 Step = Callable[[sqlite3.Connection], None]
@@ -167,6 +168,7 @@ def _fill(path: Path) -> None:
         METADATA.create_all(connection)
         for text in guards().values():
             connection.exec_driver_sql(text)
+        begin_epoch(connection)
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.exec_driver_sql("COMMIT")
     engine.dispose()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from server.contract.digest import CHAIN_START, canonical_json
 from server.contract.refusals import NotFound, Refused
@@ -34,6 +35,9 @@ _TAKEN: Final = Prepared(
     select(STEP_LOG.c.block, STEP_LOG.c.code, STEP_LOG.c.state)
     .where(STEP_LOG.c.run_id == bindparam("run"), STEP_LOG.c.kind == "step")
     .order_by(STEP_LOG.c.entry)
+)
+_COUNT: Final = Prepared(
+    select(func.count().label("number")).select_from(STEP_LOG).where(STEP_LOG.c.run_id == bindparam("run"))
 )
 _MOVE: Final = update(RUNS).where(RUNS.c.id == bindparam("run"), RUNS.c.state == bindparam("before"))
 _SET_BLOCK: Final = update(BLOCK_RUNS).where(
@@ -109,6 +113,27 @@ def find_run(connection: Connection, text: str) -> Row[Any]:
     if not found:
         raise NotFound("no_such_run", f"There is no run {text[:40]}.", hint="list_runs shows the newest ones")
     return found[0]
+
+
+def known_run(connection: Connection, run_id: str) -> Row[Any] | None:
+    """The run of this whole id; None where there is none."""
+    found: Row[Any] | None = _RUN.one(connection, {"run": run_id})
+    return found
+
+
+def count_steps(connection: Connection, run_id: str) -> int:
+    """How many step logs a run has."""
+    return int(_COUNT.one(connection, {"run": run_id}).number)
+
+
+def keep_block(connection: Connection, run_id: str, block: Mapping[str, Any]) -> None:
+    """Keep a block as its minion says that it stands."""
+    row = connection.execute(select(RUNS.c.canonical).where(RUNS.c.id == run_id)).one()
+    codes = [each["code"] for each in json.loads(row.canonical)]
+    ordinal = codes.index(block["code"]) + 1 if block["code"] in codes else len(codes) + 1
+    values = {name: block[name] for name in ("name", "kind", "state", "started_at", "ended_at")}
+    query = upsert(BLOCK_RUNS).values(run_id=run_id, code=block["code"], ordinal=ordinal, **values)
+    connection.execute(query.on_conflict_do_update(index_elements=["run_id", "code"], set_=values))
 
 
 def blocks_of(connection: Connection, run_id: str) -> list[Row[Any]]:

@@ -51,6 +51,8 @@ MINIONS: Final = Table(
     Column("said", Text, nullable=False),
     Column("joined_at", Text, nullable=False),
     Column("seen_at", Text),
+    # How it stood then: what runs, what is due next.
+    Column("live", Text, nullable=False, server_default="{}"),
     Column("left_at", Text),
 )
 
@@ -138,6 +140,8 @@ RUNS: Final = Table(
     Column("head", Text, nullable=False),
     Column("entries", Integer, nullable=False),
     Column("revision", Integer, nullable=False),
+    # The newest revision that its minion reported.
+    Column("reported", Integer),
 )
 Index("runs_by_routine", RUNS.c.routine_id, RUNS.c.position)
 Index("runs_by_state", RUNS.c.state, RUNS.c.position)

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from server.actions.desk import CALLER
 from server.contract.refusals import Refusal
-from server.storage.token_store import BOUND, digest_of_token
+from server.storage.token_store import digest_of_token
 from server.web.known_tokens import MOST_KNOWN, Known, KnownTokens
 from server.web.rates import Rates
 
@@ -32,6 +32,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LARGEST_BODY: Final = 4 * 1024 * 1024
 # Open to everybody who may reach the port: they say nothing of anybody.
 OPEN: Final = frozenset({"/healthz", "/readyz"})
+MINIONS: Final = "/v1/minion/"
 # Where the layer of tokens leaves whose token it was, for the log.
 SEEN: Final = "hq.seen"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
@@ -159,8 +160,9 @@ def stranger(scope: Scope, opened: bool = False) -> str:
 
 async def _let_in(app: App, scope: Scope, receive: Receive, send: Send, known: Known) -> None:
     scope.get(SEEN, {})["token"] = known.caller.id
-    if known.caller.scope in BOUND:
-        # What such a token is good for has a door of its own, and nothing that is here.
+    # A minion has a door of its own, and that door nobody else.
+    at_home = scope["path"].startswith(MINIONS)
+    if at_home != (known.caller.scope == "minion") or known.caller.scope == "fire":
         says = f"A {known.caller.scope} token is not good for this."
         return await answer(send, 403, "wrong_scope", says, "use a token of another scope")
     open_still = False

@@ -20,6 +20,7 @@ from server.web.door import Door, door_routes
 from server.web.gate import LARGEST_BODY, App, Hosts, bodies_up_to, hosts_only, tokens_only
 from server.web.known_tokens import KnownTokens
 from server.web.metrics import Metrics
+from server.web.minion_api import minion_routes
 from server.web.pages.decisions import decision_routes
 from server.web.rates import Rates
 from server.web.sign_ins import SignIns, pages_apart
@@ -59,6 +60,7 @@ def web_app(
 
     # The most asked for stands in front: routes are tried one by one.
     routes = [*mcp.routes, Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", told)]
+    routes += minion_routes(desk, version=server.version or "")
     if door is not None:
         routes += door_routes(desk, door)
     app: Any = Starlette(routes=routes, lifespan=alive)

@@ -1,0 +1,114 @@
+"""The door of minions: each asks, as who its token says it is; HQ never calls one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from server.actions import joining, reporting
+from server.actions.desk import CALLER, Desk, asking
+from server.contract.documents import admit
+from server.contract.joining import Beat, Have, Hello, Reports
+from server.contract.refusals import BadDocument, Refusal
+from server.storage.access_store import Caller
+from server.storage.committed import Happened
+from server.web.gate import MINIONS
+
+Message = TypeVar("Message", bound=BaseModel)
+# After these a minion that waits may have something to hear.
+_OF_INTEREST: Final = ("order.", "routine.", "skill.")
+
+
+def minion_routes(desk: Desk, *, version: str) -> list[Route]:
+    """What a minion asks of HQ: `join`, `sync`, `poll`, `reports`."""
+    bell = _Bell(desk)
+
+    async def join(_: Caller, body: Any) -> dict[str, Any]:
+        return await desk.do(joining.join, _read(Hello, body), version=version)
+
+    async def sync(who: Caller, body: Any) -> dict[str, Any]:
+        return await desk.read(joining.differences, who, _read(Have, body))
+
+    async def poll(who: Caller, body: Any) -> dict[str, Any]:
+        said = _read(Beat, body)
+        await desk.do(joining.beat, said)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + said.wait_s
+        while True:
+            with bell.heard() as rung:
+                found = await desk.read(joining.news, who, said)
+                left_s = until - loop.time()
+                if found["orders"] or found["cursor"] != said.cursor or left_s <= 0:
+                    return found
+                await asyncio.wait({rung}, timeout=left_s)
+
+    async def reports(_: Caller, body: Any) -> dict[str, Any]:
+        said = _read(Reports, body)
+        return await desk.do(reporting.take_reports, desk.processes, said)
+
+    verbs = {"join": join, "sync": sync, "poll": poll, "reports": reports}
+    return [Route(MINIONS + name, _answered(verb), methods=["POST"]) for name, verb in verbs.items()]
+
+
+class _Bell:
+    """Rings for whoever waits when something of interest was committed."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._waiting: set[asyncio.Future[None]] = set()
+        desk.listen(self._hear)
+
+    def heard(self) -> _Heard:
+        """What is rung once, from now on; to be begun before what it rings for is looked at."""
+        return _Heard(self._waiting)
+
+    def _hear(self, happened: Sequence[Happened]) -> None:
+        if any(each.type.startswith(_OF_INTEREST) for each in happened):
+            for each in tuple(self._waiting):
+                if not each.done():
+                    each.set_result(None)
+
+
+class _Heard:
+    """One who waits for the bell."""
+
+    def __init__(self, waiting: set[asyncio.Future[None]]) -> None:
+        self._waiting = waiting
+        self._rung: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __enter__(self) -> asyncio.Future[None]:
+        self._waiting.add(self._rung)
+        return self._rung
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting.discard(self._rung)
+
+
+def _answered(
+    verb: Callable[[Caller, Any], Awaitable[dict[str, Any]]],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answered(request: Request) -> Response:
+        who: Caller = request.scope[CALLER]
+        before = asking.set(who)
+        try:
+            try:
+                body = json.loads(await request.body())
+            except (ValueError, RecursionError):
+                raise BadDocument("not_json", "The message is no JSON.", hint="send one JSON object") from None
+            return JSONResponse(await verb(who, body))
+        except Refusal as refusal:
+            return JSONResponse({"error": refusal.as_data()}, status_code=refusal.http_status)
+        finally:
+            asking.reset(before)
+
+    return answered
+
+
+def _read(model: type[Message], body: Any) -> Message:
+    return admit(model, body, source="The message")
