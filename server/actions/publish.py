@@ -50,7 +50,7 @@ def create_routine(
         return preflight(connection, held, now=now)
 
     request = {"fields": dict(fields), "minion": minion}
-    return once(connection, caller.id, client_key, "create_routine", request, do, now=at)
+    return once(connection, caller.client, client_key, "create_routine", request, do, now=at)
 
 
 def update_routine(
@@ -81,7 +81,7 @@ def update_routine(
         return {**preflight(connection, after, now=now), "changed": fields}
 
     request = {"routine": routine, "changes": dict(changes), "minion": minion}
-    return once(connection, caller.id, client_key, "update_routine", request, do, now=at)
+    return once(connection, caller.client, client_key, "update_routine", request, do, now=at)
 
 
 def delete_routine(
@@ -112,7 +112,7 @@ def delete_routine(
             "runs_kept": routine_facts.count_runs(connection, held.id),
         }  # fmt: skip
 
-    return once(connection, caller.id, client_key, "delete_routine", {"routine": routine}, do, now=at)
+    return once(connection, caller.client, client_key, "delete_routine", {"routine": routine}, do, now=at)
 
 
 def _admitted(

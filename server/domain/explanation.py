@@ -109,7 +109,7 @@ def hindrance(facts: Facts, due: Sequence[str]) -> Said | None:
     document, again = facts.document, "update_routine with changes"
     if facts.minion is None and not facts.joined:
         says = "No minion has joined this HQ, so nothing starts it."
-        return Said(says, "have a minion join; until then a session can perform it: ledger_start_run")
+        return Said(says, "have a minion join; until then a session can perform it: hq mcp --scope ledger")
     if facts.minion is None:
         says = "No minion has it, so nothing starts it."
         return Said(says, f"update_routine with minion: {_one_of(facts.joined)}")
