@@ -127,7 +127,7 @@ def test_what_is_not_there_is_refused_with_a_sentence_and_a_hint(tmp_path: Path,
             for uri, sentence, code in (
                 ("hq://runs/run_01AAAA", "There is no run run_01AAAA. Hint: list_runs shows", "no_such_run"),
                 ("hq://routines/none", "There is no routine none. Hint: list_routines", "no_such_routine"),
-                ("hq://processes/WF-NONE", "There is no process WF-NONE. Hint: find_", "no_such_process"),
+                ("hq://processes/WF-NONE", "There is no process 'WF-NONE' here. Hint: use one of WF-GAP-ANNEAL", "no_such_process"),
                 ("hq://secrets", "Unknown resource", None),
             ):
                 with pytest.raises(MCPError, match=sentence) as caught:
