@@ -118,6 +118,8 @@ def resolve_gap(
         if row.state == "proposed":  # nobody need answer any more
             who = {"by": caller.id, "name": caller.name}
             finding_store.answer(connection, row.decision_id, "withdrawn", **who, why=said, now=at)
+            over = {"decision": row.decision_id, "kind": "gap", "subject": row.id, "why": said}
+            append_event(connection, "decision.withdrawn", over, actor=caller.id, now=at)
         state, decision = "declined", None
     else:
         if row.state == "proposed":

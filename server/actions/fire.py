@@ -93,7 +93,7 @@ def cancel_run(
             close_run(connection, row.id, "cancelled", actor=caller.id, now=at, why=reason)
         elif not {"session", "admin"} & set(caller.scope.split("+")):
             says = f"The run {row.id} is performed by a minion."
-            raise Refused("other_session", says, hint="a token of scope session cancels it")
+            raise Refused("other_session", says, hint="cancel it with a token of scope session")
         elif not withdraw(connection, row, reason, actor=caller.id, now=at):
             says = f"The run {row.id} was taken by its minion."
             raise Refused("run_begun", says, hint=f"cancel it there: minion cancel {row.id}")

@@ -77,7 +77,8 @@ def update_routine(
         fields = [name for name in revision.differing(held.document, document) if name != "id"]
         if after.revision != held.revision:
             told = {"routine": held.id, "name": held.name, "revision": after.revision, "fields": fields}
-            append_event(connection, "routine.changed", {**told, "minion": owner_id}, actor=caller.id, now=at)
+            told |= {"minion": owner_id, "digest": after.digest}
+            append_event(connection, "routine.changed", told, actor=caller.id, now=at)
         return {**preflight(connection, after, now=now), "changed": fields}
 
     request = {"routine": routine, "changes": dict(changes), "minion": minion}

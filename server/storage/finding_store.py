@@ -13,6 +13,7 @@ from server.contract.refusals import NotFound, Refused
 from server.domain.decision import digest_of_question
 from server.domain.gap import STILL_OPEN
 from server.storage.database import Connection
+from server.storage.event_store import append_event
 from server.storage.prepared import Prepared
 from server.storage.tables import DECISIONS, GAP_EVIDENCE, GAPS
 
@@ -104,12 +105,13 @@ def ask(
 ) -> str:  # fmt: skip
     """Put a decision before a human; its id. Its digest binds the answer to what was asked."""
     decision_id = new_id("dec_")
-    text = canonical_json(dict(evidence))
+    text, digest = canonical_json(dict(evidence)), digest_of_question(kind, subject, question, evidence)
     connection.execute(insert(DECISIONS), {
         "id": decision_id, "kind": kind, "subject": subject, "question": question, "evidence": text,
-        "digest": digest_of_question(kind, subject, question, evidence), "state": "open", "asked_by": by,
-        "asked_at": now, "expires_at": expires_at,
+        "digest": digest, "state": "open", "asked_by": by, "asked_at": now, "expires_at": expires_at,
     })  # fmt: skip
+    said = {"decision": decision_id, "kind": kind, "subject": subject, "digest": digest}
+    append_event(connection, "decision.asked", {**said, "expires_at": expires_at}, actor=by, now=now)
     return decision_id
 
 

@@ -18,7 +18,9 @@ from server.config import HqHome
 from server.contract.digest import instant, new_id
 from server.contract.routine import Routine, admitted
 from server.storage.access_store import Caller
+from server.storage.database import Connection
 from server.storage.definition_store import HeldRoutine, keep_routine
+from server.storage.event_store import append_event
 from server.storage.migrations import create
 from server.storage.tables import METADATA
 
@@ -69,9 +71,15 @@ async def add_routine(desk: Desk, name: str, **said: Any) -> HeldRoutine:
     """A routine that HQ has been told of: a prompt, unless it is said to be something else."""
     plain: Mapping[str, Any] = {"content": "Triage the alert."} | said
     document = admitted(Routine(name=name, **plain))
-    return await desk.database.transact(
-        keep_routine, new_id("trig_"), document, minion_id=None, by="test", now=instant(desk.clock())
-    )
+    at = instant(desk.clock())
+
+    def keep(connection: Connection) -> HeldRoutine:
+        held = keep_routine(connection, new_id("trig_"), document, minion_id=None, by="test", now=at)
+        told = {"routine": held.id, "name": held.name, "minion": None, "digest": held.digest}
+        append_event(connection, "routine.created", told, actor="test", now=at)
+        return held
+
+    return await desk.database.transact(keep)
 
 
 async def everything(desk: Desk) -> dict[str, list[Any]]:
