@@ -76,7 +76,7 @@ def test_a_token_is_shown_once_on_stdout_and_revoking_it_works_at_once(tmp_path:
         assert caller.get("/metrics")[0] == 401
         caller.close()
         other = Caller(server.url, rotated["token"])
-        assert other.call("list_gaps") == {"gaps": []}
+        assert other.call("list_gaps") == {"gaps": [], "total": 0}
         other.close()
         refused = hq(home, "token", "revoke", made["id"])
         assert (refused.returncode, "was revoked before" in refused.stderr) == (3, True)
