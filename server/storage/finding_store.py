@@ -179,8 +179,3 @@ def late_decisions(connection: Connection, now: str, *, limit: int) -> list[Row[
     """Open decisions whose time is over, at most `limit`, the oldest first."""
     late = (DECISIONS.c.state == "open", DECISIONS.c.expires_at.is_not(None), DECISIONS.c.expires_at <= now)
     return list(connection.execute(select(DECISIONS).where(*late).order_by(DECISIONS.c.position).limit(limit)))
-
-
-def count_open(connection: Connection) -> int:
-    """How many decisions wait."""
-    return int(connection.execute(select(func.count()).where(DECISIONS.c.state == "open")).scalar() or 0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -118,3 +119,15 @@ class Asker:
     async def tools(self) -> list[str]:
         """The names of the tools that are there."""
         return [tool.name for tool in (await self.client.list_tools()).tools]
+
+
+def play_as(
+    folder: Path, scene: Callable[[Asker], Awaitable[Any]], who: Caller = SESSION, mode: str = "auto"
+) -> Any:
+    """What a scene with a client of somebody's answers."""
+
+    async def played() -> Any:
+        async with desk_at(folder) as desk, client_of(desk, who, mode) as asker:
+            return await scene(asker)
+
+    return asyncio.run(played())
