@@ -84,10 +84,13 @@ def killed(home: Home, hook: Webhook, number: int, seed: int) -> Trials:
 def test_children_that_end_while_they_are_looked_at_do_not_stop_the_killing() -> None:
     for _ in range(40):
         process = subprocess.Popen(["/bin/sh", "-c", "while :; do (:) & (:) & (:) & (:) & wait; done"])
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        assert wait_until(lambda of=children: of.read_text() != "", UP_S)
-        kill_daemon(process)
-        assert process.returncode == -signal.SIGKILL
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            assert wait_until(lambda of=children: of.read_text() != "", UP_S)
+            kill_daemon(process)
+            assert process.returncode == -signal.SIGKILL
+        finally:
+            process.kill()
 
 
 @pytest.mark.heavy
