@@ -4,31 +4,56 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from server.config import Address, HqHome, address_of
-from server.contract.refusals import Refused, refusal_from_data
+from server.config import Address, HqHome, address_of, read_holder
+from server.contract.refusals import Refusal, Refused, refusal_from_data
 
+# Who owns a home and serves says where within this time; one that is only just starting is waited for.
+STARTS_S: Final = 20.0
+LOOK_S: Final = 0.1
+MCP: Final = "hq mcp"
+_SERVES: Final = ("hq serve", MCP)
 _ANSWER_S: Final = 30.0
 _READY_S: Final = 5.0
 _LARGEST: Final = 4 * 1024 * 1024
 _PATH: Final = "/v1/door/"
 
 
-def ask(home: HqHome, command: str, verb: str, params: Mapping[str, Any], *, who: str) -> dict[str, Any]:
+def ask(
+    home: HqHome, command: str, verb: str, params: Mapping[str, Any], *, who: str, starts_s: float = STARTS_S
+) -> dict[str, Any]:
     """What a verb of `server/actions/verbs.py` answers; `command` is what is said of this process meanwhile.
 
-    Raises what it refuses, and `Refused` where somebody owns the home who does not answer.
+    Whoever owns the home and is only starting is waited for, `starts_s` seconds at most. Raises what the verb
+    refuses, and `Refused` where somebody owns the home who does not answer.
     """
-    address = address_of(home)
-    if address is not None:
+    until = time.monotonic() + starts_s
+    while True:
+        address = address_of(home)
         try:
-            return over_http(address, verb, params)
-        except ConnectionRefusedError:
-            pass  # it has just gone: then the home is free, or its owner is named
-    return _ourselves(home, command, verb, params, who)
+            if address is not None:
+                return over_http(address, verb, params)
+            return _ourselves(home, command, verb, params, who)
+        except (ConnectionRefusedError, Refusal) as trouble:
+            # One that refuses connections is going: the home is free soon, or its owner is named.
+            last = time.monotonic() > until
+            if last and isinstance(trouble, ConnectionRefusedError):
+                return _ourselves(home, command, verb, params, who)
+            if last or not is_starting(home, trouble):
+                raise
+        time.sleep(LOOK_S)
+
+
+def is_starting(home: HqHome, trouble: Exception) -> bool:
+    """Whether whoever owns a home is only just about to say where it answers, or gone this instant."""
+    if isinstance(trouble, Refused) and trouble.code == "home_held":
+        holder = read_holder(home)
+        return holder is None or holder.get("command") in _SERVES
+    return isinstance(trouble, ConnectionRefusedError)
 
 
 def over_http(address: Address, verb: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,17 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
-from typing import Final
 
-from server.asking import over_http
+from server.asking import LOOK_S, MCP, STARTS_S, is_starting, over_http
 from server.config import Address, HqHome, address_of, is_owned, read_holder
-from server.contract.refusals import Refusal, Refused
-
-COMMAND: Final = "hq mcp"
-# Who owns a home and serves says where within this time; one that is only just starting is waited for.
-_STARTS_S: Final = 20.0
-_LOOK_S: Final = 0.1
-_SERVES: Final = ("hq serve", COMMAND)
+from server.contract.refusals import Refusal
 
 
 @dataclass(slots=True)
@@ -40,16 +33,16 @@ class AtHand:
         """Where to ask, with which token. Raises a `Refusal` where somebody owns the home and does not serve."""
         async with self._looking:  # several calls that lost it look for it once
             loop = asyncio.get_running_loop()
-            until = loop.time() + _STARTS_S
+            until = loop.time() + STARTS_S
             while self._found is None:
                 try:
                     door = address_of(self.home) or await self._begin()
                     if door is not None:
                         self._found = await asyncio.to_thread(self._pass, door)
                 except (ConnectionRefusedError, Refusal) as trouble:
-                    if loop.time() > until or not self._is_starting(trouble):
+                    if loop.time() > until or not is_starting(self.home, trouble):
                         raise
-                    await asyncio.sleep(_LOOK_S)
+                    await asyncio.sleep(LOOK_S)
             return self._found
 
     def lost(self, address: Address) -> None:
@@ -67,13 +60,6 @@ class AtHand:
         said = over_http(door, "pass", {"scope": self.scope})
         return Address(door.url, str(said["token"]))
 
-    def _is_starting(self, trouble: Exception) -> bool:
-        """Whether whoever owns the home is only just about to say where it answers, or gone this instant."""
-        if isinstance(trouble, Refused) and trouble.code == "home_held":
-            holder = read_holder(self.home)
-            return holder is None or holder.get("command") in _SERVES
-        return isinstance(trouble, ConnectionRefusedError)
-
     async def _begin(self) -> Address | None:
         """Own the home and serve it. Raises `Refused` where somebody else owns it by now."""
         from server.app import opened
@@ -85,7 +71,7 @@ class AtHand:
         stop, told = asyncio.Event(), asyncio.Event()
 
         async def owning() -> None:
-            async with opened(self.home, COMMAND) as (desk, lock):
+            async with opened(self.home, MCP) as (desk, lock):
                 await serve(
                     desk, lock, self.home, port=0, version=self.version, who=self.who,
                     told=lambda _: told.set(), stop=stop,

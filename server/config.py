@@ -6,9 +6,11 @@ Which home: `--home`, else `HQ_HOME`, else the platform's data folder (issue 5, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,14 @@ from typing import Any, Final
 from server.contract.refusals import BadUse, Refused
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+# A scheme, a host and perhaps a port: with a path of its own HQ would have to know it in all its links.
+_PUBLIC: Final = re.compile(
+    r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9])?)(?::([0-9]{1,5}))?", re.IGNORECASE | re.ASCII
+)
+_LARGEST_PORT: Final = 65_535
+# What helps where a disk refuses, by what it says; elsewhere it is the folder that is no good.
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 _LOCK_BYTES: Final = 4096
 _PATIENCE_S: Final = tuple(0.001 * 2**n for n in range(8))
 
@@ -64,9 +74,18 @@ def home_at(said: str | None) -> HqHome:
 
 
 def public_url() -> str | None:
-    """`HQ_PUBLIC_URL`: what links to this HQ begin with, where it is not the address it listens at."""
-    text = os.environ.get("HQ_PUBLIC_URL")
-    return text.rstrip("/") if text else None
+    """`HQ_PUBLIC_URL`: what links to this HQ begin with, where it is not the address it listens at.
+
+    Raises `BadUse` for anything but `http(s)://HOST[:PORT]`.
+    """
+    text = os.environ.get("HQ_PUBLIC_URL", "").removesuffix("/")
+    if not text:
+        return None
+    said = _PUBLIC.fullmatch(text)
+    if said is None or not 0 < int(said[1] or 1) <= _LARGEST_PORT:
+        hint = "say the scheme and host alone, such as https://hq.example.com or http://hq.lan:8080"
+        raise BadUse("bad_public_url", "HQ_PUBLIC_URL is no address of the form http(s)://HOST[:PORT].", hint=hint)
+    return text
 
 
 def log_level(usual: str) -> str:
@@ -84,8 +103,7 @@ def owned(home: HqHome, command: str) -> Iterator[Lock]:
         home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        says = f"The home {home.root} cannot be used ({error.strerror})."
-        raise Refused("home_unusable", says, hint="give another folder with --home") from error
+        raise _unusable(home, error) from error
     try:
         if not _locked(fd):
             holder = read_holder(home)
@@ -93,7 +111,10 @@ def owned(home: HqHome, command: str) -> Iterator[Lock]:
             hint = "stop it first, or give this one another home with --home"
             raise Refused("home_held", f"The home {home.root} is held by {who}.", hint=hint)
         lock = Lock(fd, command)
-        lock.say()
+        try:
+            lock.say()
+        except OSError as error:
+            raise _unusable(home, error) from error
         try:
             yield lock
         finally:
@@ -101,6 +122,16 @@ def owned(home: HqHome, command: str) -> Iterator[Lock]:
                 os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def _unusable(home: HqHome, error: OSError) -> Refused:
+    """A home whose disk refused, and what helps."""
+    hint = "give another folder with --home"
+    if error.errno in _NO_SPACE:
+        hint = f"free space on its disk, or {hint}"
+    elif error.errno in _NO_RIGHT:
+        hint = f"see to it that you may write there, or {hint}"
+    return Refused("home_unusable", f"The home {home.root} cannot be used ({error.strerror}).", hint=hint)
 
 
 def _locked(fd: int) -> bool:
@@ -123,11 +154,16 @@ class Lock:
     fd: int
     command: str
 
-    def say(self, *, url: str | None = None) -> None:
-        """Write down who holds it, and at which address the holder answers if it does."""
-        body = json.dumps({"pid": os.getpid(), "command": self.command, "url": url}).encode()
-        os.ftruncate(self.fd, 0)
+    def say(self, *, url: str | None = None, public: str | None = None) -> None:
+        """Write down who holds it, and where the holder answers if it does, and what its public address is.
+
+        Raises `OSError`.
+        """
+        said = {"pid": os.getpid(), "command": self.command, "url": url, "public_url": public}
+        body = json.dumps(said).encode()
+        # Written over what is there: a full disk has no room for it once that is cut off.
         os.pwrite(self.fd, body, 0)
+        os.ftruncate(self.fd, len(body))
 
 
 def read_holder(home: HqHome) -> Mapping[str, Any] | None:
@@ -186,8 +222,7 @@ def door_open(home: HqHome, token: str) -> Iterator[None]:
             file.write(token + "\n")
         draft.replace(home.door_token)
     except OSError as error:
-        says = f"The home {home.root} cannot be used ({error.strerror})."
-        raise Refused("home_unusable", says, hint="give another folder with --home") from error
+        raise _unusable(home, error) from error
     try:
         yield
     finally:

@@ -28,6 +28,11 @@ _LARGEST_EVENT: Final = 16 * 1024 * 1024
 _LISTENS: Final = "subscriptions/listen"
 # How long what was asked may still take once stdin has ended.
 _END_S: Final = 10.0
+_CALL: Final = "tools/call"
+_NOT_KNOWN: Final = (
+    "HQ went away; whether it had done this is not known. "
+    "Hint: look, then ask again; give a `client_key`, then asking again is safe"
+)
 _INVALID, _INTERNAL = -32600, -32603
 Message = dict[str, Any]
 
@@ -119,7 +124,7 @@ class Relay:
                     return await self._post(message, self._answered)
                 except HqGone as gone:
                     if last or (gone.asked and not _may_come_again(message)):
-                        says = "HQ went away; whether it had done this is not known. Hint: look, then ask again."
+                        says = _NOT_KNOWN
                         if not gone.asked:
                             says = "HQ went away. Hint: ask again in a moment."
                         return self._fail(message, says)
@@ -188,8 +193,11 @@ class Relay:
     async def _answered(self, message: Message, response: httpx2.Response) -> None:
         """Hand back what comes: one answer, or a stream of notices with the answer at its end."""
         if response.headers.get("content-type", "").startswith("text/event-stream"):
+            answered = False
             async for event in httpx2.EventSource(response, max_event_size=_LARGEST_EVENT):
-                self._hand_back(event.data)
+                answered = self._hand_back(event.data) == message["id"] or answered
+            if not answered:  # HQ stopped in good order, and listens to nobody any more
+                raise HqGone(asked=True)
             return
         body = await response.aread()
         if message["method"] == "initialize":
@@ -248,12 +256,22 @@ class Relay:
                 await self._client.delete(f"{address.url}/mcp", headers=self._headers(address, {}), timeout=2.0)
 
     def _fail(self, message: Message, words: str) -> None:
+        if message["method"] == _CALL:  # the model reads what a tool says, and not what the protocol does
+            result: Message = {"content": [{"type": "text", "text": words}], "isError": True}
+            result |= {"resultType": "complete"} if self._initialize is None else {}
+            self._say({"jsonrpc": "2.0", "id": message["id"], "result": result})
+            return
         code = _INVALID if message["method"] == "initialize" else _INTERNAL
         self._say({"jsonrpc": "2.0", "id": message["id"], "error": {"code": code, "message": words}})
 
-    def _hand_back(self, data: str) -> None:
-        with contextlib.suppress(ValueError):  # an event without data only keeps the stream open
-            self._say(json.loads(data))
+    def _hand_back(self, data: str) -> Any:
+        """Hand back what an event says; the id of the request that it answers, None where it answers none."""
+        try:
+            said = json.loads(data)
+        except ValueError:  # an event without data only keeps the stream open
+            return None
+        self._say(said)
+        return said.get("id") if isinstance(said, dict) and "method" not in said else None
 
     def _say(self, message: Any) -> None:
         self._out(json.dumps(message, separators=(",", ":")).encode() + b"\n")
@@ -261,7 +279,7 @@ class Relay:
 
 def _may_come_again(message: Message) -> bool:
     """Whether a request does no harm when it comes twice: it changes nothing, or HQ knows it by its key."""
-    if message["method"] != "tools/call":
+    if message["method"] != _CALL:
         return True
     arguments = (message.get("params") or {}).get("arguments")
     return isinstance(arguments, dict) and isinstance(arguments.get("client_key"), str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 import uvicorn
@@ -38,11 +38,12 @@ async def serve(
     `who` is the user whose programs come in by the home's door, `rates` how much each caller may ask. Raises
     `Refused`.
     """
+    public = public_url()
     with contextlib.closing(bind(port)) as bound:
         number = bound.getsockname()[1]
-        url, door = f"http://{HOST}:{number}", Door(who)
-        server = offered(desk, version=version, links=public_url() or url)
-        app = web_app(desk, server, Hosts.of(number, public_url()), rates=rates, door=door)
+        url, door, ending = f"http://{HOST}:{number}", Door(who), asyncio.Event()
+        server = offered(desk, version=version, links=public or url)
+        app = web_app(desk, server, Hosts.of(number, public), rates=rates, door=door, ending=ending)
         config = uvicorn.Config(
             app, lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False,
             timeout_graceful_shutdown=_GRACE_S, backlog=_BACKLOG, loop="none", ws="none", http=BoundedHttp,
@@ -51,15 +52,15 @@ async def serve(
         )  # fmt: skip
 
         def answers() -> None:
-            lock.say(url=url)
+            lock.say(url=url, public=public)
             told(url)
 
-        serving = _Server(config, answers)
+        serving = _Server(config, answers, ending)
         stopping = asyncio.ensure_future(_told_to_stop(serving, stop))
         unheard = desk.listen(log_committed)
         try:
             with door_open(home, door.text):
-                async with swept(desk):
+                async with swept(desk), _looked_through(desk, serving.answering):
                     await serving.serve(sockets=[bound])
         finally:
             stopping.cancel()
@@ -70,20 +71,46 @@ async def serve(
 class _Server(uvicorn.Server):
     """A server that says when it answers, and leaves signals to who started it."""
 
-    def __init__(self, config: uvicorn.Config, answers: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, answers: Callable[[], None], ending: asyncio.Event) -> None:
+        """`answers` is called once it does; `ending` is set when it takes no more connections."""
         super().__init__(config)
-        self._answers = answers
+        self.answering = asyncio.Event()
+        self._answers, self._ending = answers, ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and say so."""
         await super().startup(sockets)
         if self.started:
             self._answers()
+            self.answering.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, then have those that only listen end, and wait for the rest."""
+        # Whose stream ends looks for HQ anew, and must not find it here.
+        asyncio.get_running_loop().call_soon(self._ending.set)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """None: they are taken where the process began."""
         yield
+
+
+@contextlib.asynccontextmanager
+async def _looked_through(desk: Desk, answering: asyncio.Event) -> AsyncIterator[None]:
+    """Have the store looked through once, from when HQ answers on."""
+
+    async def looking() -> None:
+        await answering.wait()
+        await desk.database.look_through()
+
+    looks = asyncio.create_task(looking())
+    try:
+        yield
+    finally:
+        looks.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looks
 
 
 async def _told_to_stop(server: Any, stop: asyncio.Event) -> None:

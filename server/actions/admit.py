@@ -44,4 +44,4 @@ def publish_skill(
             append_event(connection, "skill.published", {k: answer[k] for k in said}, actor=caller.id, now=at)
         return answer
 
-    return once(connection, caller.id, client_key, "publish_skill", {"digest": checked.digest}, do, now=at)
+    return once(connection, caller.client, client_key, "publish_skill", {"digest": checked.digest}, do, now=at)

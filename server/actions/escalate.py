@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
+
+from sqlalchemy import Row
 
 from server.contract.digest import canonical_json, instant, is_id
 from server.contract.redaction import Redactor
@@ -20,6 +23,8 @@ MOST_SAMPLES: Final = 10
 LONGEST_SAMPLES: Final = 16_384
 LONGEST_DESCRIPTION: Final = 4096
 LONGEST_CODE: Final = 100
+# Of so many times that a gap was met a human is shown what was said.
+SHOWN_EVIDENCE: Final = 3
 _REDACTOR: Final = Redactor()
 
 
@@ -72,7 +77,24 @@ def record_gap(
         "gap_type": gap_type, "requested_code": code, "description": description, "agent_id": agent_id,
         "context_samples": [dict(sample) for sample in context_samples], "run": run,
     }  # fmt: skip
-    return once(connection, caller.id, client_key, "record_gap", request, do, now=at)
+    return once(connection, caller.client, client_key, "record_gap", request, do, now=at)
+
+
+def _lacked(connection: Connection, gap: Row[Any]) -> dict[str, Any]:
+    """What a human should know of a gap before they answer: what was lacked, by whom, how often."""
+    met = [
+        {"by": each.agent, "at": each.at, "run": each.run_id, "description": each.description,
+         "context_samples": json.loads(each.samples)}
+        for each in finding_store.evidence_of(connection, gap.id, limit=SHOWN_EVIDENCE)
+    ]  # fmt: skip
+    return {
+        "gap": gap.id, "gap_type": gap.gap_type, "requested_code": gap.requested_code, "priority": gap.priority,
+        "frequency": gap.frequency, "description": gap.description, "met": met,
+    }  # fmt: skip
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def resolve_gap(
@@ -96,13 +118,15 @@ def resolve_gap(
         if row.state == "proposed":  # nobody need answer any more
             who = {"by": caller.id, "name": caller.name}
             finding_store.answer(connection, row.decision_id, "withdrawn", **who, why=said, now=at)
+            over = {"decision": row.decision_id, "kind": "gap", "subject": row.id, "why": said}
+            append_event(connection, "decision.withdrawn", over, actor=caller.id, now=at)
         state, decision = "declined", None
     else:
         if row.state == "proposed":
             hint = f"decide {row.decision_id} first"
             raise Refused("gap_proposed", f"A proposal for {row.id} waits already.", hint=hint)
-        question = f"Close the gap {row.requested_code} ({row.gap_type}, met {row.frequency} times): {said}"
-        shown = {"gap": row.id, "requested_code": row.requested_code, "proposal": said, "frequency": row.frequency}
+        question = f"Close the gap {row.requested_code} ({row.gap_type}, met {_times(row.frequency)}): {said}"
+        shown = {**_lacked(connection, row), "proposal": said, "asked_by": caller.name}
         decision = finding_store.ask(connection, "gap", row.id, question, shown, by=caller.id, now=at)
         finding_store.set_gap(connection, row.id, state="proposed", resolution=said, decision_id=decision)
         state = "proposed"

@@ -46,7 +46,7 @@ def run_routine(
         minion = _minion_of(connection, held)
         run_id = new_id("run_")
         # A repeated key never comes this far twice; should it, the order's own unique key stops it.
-        key = f"run:{caller.id}:{client_key}" if client_key is not None else f"run:{run_id}"
+        key = f"run:{caller.client}:{client_key}" if client_key is not None else f"run:{run_id}"
         ahead = len(embedded.waiting_for(connection, minion.id))
         _open(connection, caller, processes, held, run_id, key, at)
         said = _REDACTOR.text(text)
@@ -66,7 +66,7 @@ def run_routine(
         }  # fmt: skip
 
     request = {"routine": routine, "text": text}
-    return once(connection, caller.id, client_key, "run_routine", request, do, now=at)
+    return once(connection, caller.client, client_key, "run_routine", request, do, now=at)
 
 
 def cancel_run(
@@ -87,17 +87,20 @@ def cancel_run(
             raise Refused("run_over", f"The run {row.id} is {word}.", hint=f"get_run {row.id} shows it")
         reason = _REDACTOR.text(why) or f"{caller.name} cancelled it"
         if row.source == "attested":
-            if row.actor != caller.id and caller.scope != "admin":
-                says = f"The run {row.id} was opened with another token."
-                raise Refused("other_session", says, hint="use that token")
+            if row.actor != caller.client and caller.scope != "admin":
+                says = f"The run {row.id} is another client's."
+                raise Refused("other_session", says, hint="cancel it as who opened it")
             close_run(connection, row.id, "cancelled", actor=caller.id, now=at, why=reason)
+        elif not {"session", "admin"} & set(caller.scope.split("+")):
+            says = f"The run {row.id} is performed by a minion."
+            raise Refused("other_session", says, hint="cancel it with a token of scope session")
         elif not withdraw(connection, row, reason, actor=caller.id, now=at):
             says = f"The run {row.id} was taken by its minion."
             raise Refused("run_begun", says, hint=f"cancel it there: minion cancel {row.id}")
         return {"run": row.id, "state": "cancelled", "verdict": "skipped", "why": reason}
 
     request = {"run": run, "why": why}
-    return once(connection, caller.id, client_key, "cancel_run", request, do, now=at)
+    return once(connection, caller.client, client_key, "cancel_run", request, do, now=at)
 
 
 def withdraw(connection: Connection, run: Row[Any], why: str, *, actor: str, now: str) -> bool:
@@ -126,7 +129,7 @@ def _minion_of(connection: Connection, held: HeldRoutine) -> Row[Any]:
     """The minion that is to run a routine. Raises `Refused` where there is none any more, or was none ever."""
     minion = routine_facts.minion_of(connection, held.minion_id) if held.minion_id else None
     if minion is None:
-        hint = "perform it yourself with ledger_start_run, or give it a minion: update_routine with `minion`"
+        hint = "give it one, update_routine with `minion`; or perform it in a session of scope ledger"
         raise Refused("no_minion", f"No minion has the routine {held.name}.", hint=hint)
     if minion.left_at is not None:
         says = f"The minion {minion.name}, which has the routine {held.name}, has left."

@@ -50,7 +50,7 @@ def create_routine(
         return preflight(connection, held, now=now)
 
     request = {"fields": dict(fields), "minion": minion}
-    return once(connection, caller.id, client_key, "create_routine", request, do, now=at)
+    return once(connection, caller.client, client_key, "create_routine", request, do, now=at)
 
 
 def update_routine(
@@ -77,11 +77,12 @@ def update_routine(
         fields = [name for name in revision.differing(held.document, document) if name != "id"]
         if after.revision != held.revision:
             told = {"routine": held.id, "name": held.name, "revision": after.revision, "fields": fields}
-            append_event(connection, "routine.changed", {**told, "minion": owner_id}, actor=caller.id, now=at)
+            told |= {"minion": owner_id, "digest": after.digest}
+            append_event(connection, "routine.changed", told, actor=caller.id, now=at)
         return {**preflight(connection, after, now=now), "changed": fields}
 
     request = {"routine": routine, "changes": dict(changes), "minion": minion}
-    return once(connection, caller.id, client_key, "update_routine", request, do, now=at)
+    return once(connection, caller.client, client_key, "update_routine", request, do, now=at)
 
 
 def delete_routine(
@@ -112,7 +113,7 @@ def delete_routine(
             "runs_kept": routine_facts.count_runs(connection, held.id),
         }  # fmt: skip
 
-    return once(connection, caller.id, client_key, "delete_routine", {"routine": routine}, do, now=at)
+    return once(connection, caller.client, client_key, "delete_routine", {"routine": routine}, do, now=at)
 
 
 def _admitted(

@@ -21,7 +21,7 @@ from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, Refused
 from server.contract.run import OUTCOMES, has_ended
 from server.contract.topology import CanonicalBlock
-from server.domain.walk import may_finish, may_finish_block, may_log, may_start
+from server.domain.walk import may_finish, may_finish_block, may_log, may_say, may_start
 from server.storage import run_store
 from server.storage.access_store import Caller, once
 from server.storage.database import Connection
@@ -32,6 +32,7 @@ MOST_STEPS: Final = 100
 LONGEST_CODE: Final = 200
 LONGEST_TEXT: Final = 65_536
 _BRANCH: Final = re.compile(r"claude/[a-z0-9][a-z0-9._/-]{0,100}")
+_FINGERPRINT: Final = re.compile("T:[0-9a-f]{8}")
 _REDACTOR: Final = Redactor()
 
 
@@ -54,6 +55,7 @@ def start_run(
             "id": run_id, "order_key": f"ledger:{run_id}", "routine_id": held.id, "routine": held.name,
             "minion_id": held.minion_id, "trigger": trigger, "process": ground.process,
             "variant": ground.variant, "source": "attested", "external_session": external_session,
+            "actor": caller.client,
             "known": canonical_json([list(each) for each in ground.known]), "novelty": ground.novelty,
             "deadline_at": instant(now + timedelta(seconds=ground.deadline_s)),
         }  # fmt: skip
@@ -66,11 +68,12 @@ def start_run(
         run_store.end_block(connection, run_id, first.code, "completed", actor="hq", now=at)
         run_store.move(connection, run_id, "draft", "validated", actor="hq", now=at)
         return {
-            "run": run_id, "state": "validated", "variant": ground.variant, "deadline_at": run["deadline_at"],
+            "run": run_id, "state": "validated", "process": ground.process, "variant": ground.variant,
+            "deadline_at": run["deadline_at"],
             "blocks": _shown(ground.blocks, ground.names, {first.code: "completed"}),
         }  # fmt: skip
 
-    return once(connection, caller.id, client_key, "ledger_start_run", request, do, now=at)
+    return once(connection, caller.client, client_key, "ledger_start_run", request, do, now=at)
 
 
 def start_block(
@@ -90,7 +93,7 @@ def start_block(
         return {"run": row.id, "block": block, "state": "running", "canonical": list(steps)}
 
     request = {"run": run, "block": block}
-    return once(connection, caller.id, client_key, "ledger_start_block", request, do, now=at)
+    return once(connection, caller.client, client_key, "ledger_start_block", request, do, now=at)
 
 
 def log_steps(
@@ -108,6 +111,7 @@ def log_steps(
         blocks = run_store.canonical_of(row)
         for step in steps:
             may_log(blocks, states, block, kind=step["kind"], code=step["code"])
+            may_say(step)
         rows = [_step(step, block, caller.name, at) for step in steps]
         last = append_steps(connection, row.id, rows)
         said = {"block": block, "steps": len(rows), "until": last}
@@ -115,7 +119,7 @@ def log_steps(
         return {"run": row.id, "block": block, "logged": len(rows), "entries": last}
 
     request = {"run": run, "block": block, "steps": [dict(step) for step in steps]}
-    return once(connection, caller.id, client_key, "ledger_log_step", request, do, now=at)
+    return once(connection, caller.client, client_key, "ledger_log_step", request, do, now=at)
 
 
 def finish_block(
@@ -128,17 +132,14 @@ def finish_block(
     def do() -> dict[str, Any]:
         row, states = _open(connection, caller, run, now)
         blocks = run_store.canonical_of(row)
-        logged = [
-            step.code for step in run_store.taken_steps(connection, row.id)
-            if step.block == block and step.state != "skipped"
-        ]  # fmt: skip
+        logged = [step for step in run_store.taken_steps(connection, row.id) if step.block == block]
         may_finish_block(blocks, states, block, state, logged)
         run_store.end_block(connection, row.id, block, state, actor=caller.id, now=at, why=_text(why))
         left = [each.code for each in blocks if each.code not in states]
         return {"run": row.id, "block": block, "state": state, "next": left[0] if left else None}
 
     request = {"run": run, "block": block, "state": state, "why": why}
-    return once(connection, caller.id, client_key, "ledger_finish_block", request, do, now=at)
+    return once(connection, caller.client, client_key, "ledger_finish_block", request, do, now=at)
 
 
 def finish_run(
@@ -152,6 +153,9 @@ def finish_run(
     the run's blocks contradict.
     """
     at = instant(now)
+    if isinstance(claimed_topology, str) and _FINGERPRINT.fullmatch(claimed_topology) is None:
+        hint = "give the codes, or their fingerprint: T:36a61784"
+        raise BadUse("bad_claim", f"{claimed_topology[:40]!r} is no fingerprint.", hint=hint)
     if outcome not in OUTCOMES:
         raise BadUse("bad_outcome", f"{outcome[:40]!r} is no outcome.", hint=f"say {', '.join(OUTCOMES)}")
     if branch is not None and _BRANCH.fullmatch(branch) is None:
@@ -174,7 +178,7 @@ def finish_run(
         "run": run, "outcome": outcome, "summary": summary, "details": details, "branch": branch,
         "claimed_topology": claimed_topology,
     }  # fmt: skip
-    return once(connection, caller.id, client_key, "ledger_finish_run", request, do, now=at)
+    return once(connection, caller.client, client_key, "ledger_finish_run", request, do, now=at)
 
 
 def _open(connection: Connection, caller: Caller, text: str, now: datetime) -> tuple[Row[Any], dict[str, str]]:
@@ -183,8 +187,8 @@ def _open(connection: Connection, caller: Caller, text: str, now: datetime) -> t
     if row.source != "attested":
         says = f"The run {row.id} is performed by a minion, which says itself what it does."
         raise Refused("not_attested", says, hint="ledger_start_run opens one of your own")
-    if row.actor != caller.id and caller.scope != "admin":
-        raise Refused("other_session", f"The run {row.id} was opened with another token.", hint="use that token")
+    if row.actor != caller.client and caller.scope != "admin":
+        raise Refused("other_session", f"The run {row.id} is another client's.", hint="go on as who opened it")
     if has_ended(row.state) or row.deadline_at <= instant(now):
         word = row.state if has_ended(row.state) else "over its deadline"
         raise Refused("run_over", f"The run {row.id} is {word}.", hint="ledger_start_run opens another")

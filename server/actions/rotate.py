@@ -21,7 +21,8 @@ def rotate_routine_token(connection: Connection, caller: Caller, routine: str, *
     at, held = instant(now), find_routine(connection, routine)
     live = [
         row for row in token_store.list_tokens(connection, live_at=at)
-        if row.scope == "fire" and row.bound_to == held.id
+        # Those that an operator made under names of their own are not a session's to end.
+        if row.scope == "fire" and row.bound_to == held.id and row.name == held.name
     ]  # fmt: skip
     for old in live[:-1]:
         token_store.revoke_token(connection, old.id, by=caller.id, now=at)

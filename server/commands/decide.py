@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _SAID: Final = {"approve": "Approved", "reject": "Rejected"}
+_BROKEN_OFF: Final = 130
 # Text of others stands behind this on each of its lines, so that it cannot pass for a line of ours.
 _BAR: Final = "│ "
 
@@ -55,7 +56,9 @@ def command(ctx: click.Context, decision: str, answer: str, why: str | None, yes
         if not sys.stdin.isatty():
             says = f"Nobody is here to be asked whether to {answer} {said['id']}."
             raise Refused("not_agreed", says, hint=f"read it, then: hq decide {said['id']} {answer} --yes")
-        click.confirm(f"{answer.capitalize()}?", default=False, err=True, abort=True)
+        if not _agreed(f"{answer.capitalize()}?"):
+            say("Nothing was decided.")
+            raise click.exceptions.Exit(_BROKEN_OFF)
     params = {"decision": said["id"], "answer": answer, "digest": digest, "why": why}
     done = ask(home, "hq decide", "decide", params, who=login_name())
     if as_json:
@@ -63,6 +66,15 @@ def command(ctx: click.Context, decision: str, answer: str, why: str | None, yes
         return
     then = f": {said['kind']} {done['subject']} is {done['subject_state']}" if done["subject_state"] else ""
     click.echo(f"{_SAID[answer]}{then} ({done['decision']}).")
+
+
+def _agreed(question: str) -> bool:
+    """Whether the person says yes; who breaks off does not."""
+    try:
+        return click.confirm(question, default=False, err=True)
+    except click.Abort:
+        say("")
+        return False
 
 
 def _shown(said: dict[str, Any], digest: str, now: datetime) -> list[str]:

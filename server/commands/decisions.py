@@ -64,15 +64,20 @@ def answered(said: dict[str, Any]) -> str:
     if said["state"] == "expired":
         return f"expired {local_time(said['expires_at'])}: nobody answered in time"
     name = said.get("answered_name")
-    who = f"{name} ({said['answered_by']})" if name else said["answered_by"]
-    return f"{said['state']} by {who}, {local_time(said['answered_at'])}"
+    # A row that somebody made by hand may not say it; `hq verify` names it.
+    by = said.get("answered_by") or "nobody that is known"
+    who = f"{name} ({by})" if name else by
+    return f"{said['state']} by {who}, {local_time(said.get('answered_at'))}"
 
 
 def local_time(moment: str | None) -> str:
     """An instant in the machine's own time, to the minute; a dash when there is none."""
     from server.contract.digest import parse_instant
 
-    return parse_instant(moment).astimezone().strftime("%Y-%m-%d %H:%M") if moment else "–"
+    try:
+        return parse_instant(moment).astimezone().strftime("%Y-%m-%d %H:%M") if moment else "–"
+    except ValueError:  # somebody put it there by hand
+        return "–"
 
 
 def _lines(said: dict[str, Any], now: datetime) -> list[str]:

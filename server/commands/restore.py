@@ -30,11 +30,12 @@ def command(ctx: click.Context, file: Path, yes: bool) -> None:
     from server.config import owned
     from server.contract.refusals import Refused
     from server.storage.backups import restore
-    from server.storage.migrations import examine
+    from server.storage.migrations import examine_backup
 
     home, source = home_of(ctx), Path(file).absolute()
     with owned(home, "hq restore"):
-        if examine(source) is not None and home.store.exists() and not yes:
+        examine_backup(source)
+        if home.store.exists() and not yes:
             if not sys.stdin.isatty():
                 raise Refused("not_agreed", f"A store is at {home.store} already.", hint="add --yes to replace it")
             click.confirm(f"Put {file} in the place of {home.store}?", err=True, abort=True)

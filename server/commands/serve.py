@@ -23,9 +23,10 @@ _PORT = 7717
 def command(ctx: click.Context, port: int, as_json: bool) -> None:
     """Answer over HTTP: MCP at /mcp, decisions at /decisions, health at /healthz and /readyz, figures at /metrics.
 
-    HQ listens on this machine alone. Whoever asks sends a token that `hq token create` made; HQ_PUBLIC_URL names
-    the address under which it is reached through a proxy. It logs on stderr. SIGTERM and Ctrl-C end it in good
-    order: what it acknowledged is kept, as it also is when it is killed.
+    HQ listens on this machine alone. Whoever asks sends a token that `hq token create` made, for /metrics one of
+    any scope but fire and minion; HQ_PUBLIC_URL=http(s)://HOST[:PORT] names the address under which it is reached
+    through a proxy. It logs on stderr, from the level on that HQ_LOG=debug|info|warning|error says. SIGTERM and
+    Ctrl-C end it in good order: what it acknowledged is kept, as it also is when it is killed.
 
     \b
     Examples:
@@ -36,13 +37,16 @@ def command(ctx: click.Context, port: int, as_json: bool) -> None:
     from importlib.metadata import version
 
     from server.commands.life import run_until_told
+    from server.config import public_url
 
-    home, who = home_of(ctx), login_name()
+    home, who, public = home_of(ctx), login_name(), public_url()
 
     def told(url: str) -> None:
-        say(f"HQ answers at {url}, its home is {home.root}.")
+        outside = f" and, through a proxy, at {public}" if public else ""
+        say(f"HQ answers at {url}{outside}; its home is {home.root}.")
         if as_json:
-            click.echo(json.dumps({"url": url, "mcp": f"{url}/mcp", "home": str(home.root)}))
+            where = {"url": url, "mcp": f"{url}/mcp", "public_url": public, "home": str(home.root)}
+            click.echo(json.dumps(where))
 
     async def serving(stop: asyncio.Event) -> None:
         from server.app import opened

@@ -31,12 +31,13 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     home = home_of(ctx)
     owner = owner_of(home)
-    url = (read_holder(home) or {}).get("url") if owner is not None else None
+    said = (read_holder(home) or {}) if owner is not None else {}
+    url, public = said.get("url"), said.get("public_url")
     version = examine(home.store)
     held = read_once(home.store, overview) if version is not None else None
     document: dict[str, Any] = {
         "home": str(home.root), "store": {"path": str(home.store), "version": version} if version else None,
-        "owner": {"pid": owner[0], "command": owner[1]} if owner else None, "url": url,
+        "owner": {"pid": owner[0], "command": owner[1]} if owner else None, "url": url, "public_url": public,
         "answers": is_ready(url) if url is not None else None, "holds": held,
     }  # fmt: skip
     if as_json:
@@ -53,8 +54,10 @@ def _lines(said: dict[str, Any]) -> list[tuple[str, str]]:
     named = f"`{owner['command']}` (process {owner['pid']})" if owner else "none"
     lines = [("home", said["home"]), ("owner", named)]
     if said["url"]:
-        state = {True: "ready", False: "does not answer"}[said["answers"]]
+        state = {True: "ready", False: "not ready: /readyz and its log say why"}[said["answers"]]
         lines.append(("address", f"{said['url']}  {state}"))
+    if said["public_url"]:
+        lines.append(("public", said["public_url"]))
     if held is None:
         return [*lines, ("store", "none yet")]
     lines.append(("log", f"{held['events']:,} events, {held['steps']:,} step logs"))

@@ -27,10 +27,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def command(
     ctx: click.Context, against: Path | None, checkpoint: Path | None, backup: Path | None, as_json: bool
 ) -> int:
-    """Check that the log is whole and unchanged, and name the first breach of each chain.
+    """Check that the log is whole, and that what HQ shows follows from it; name what does not.
 
-    Every event and step log is hashed together with the one before it, in each run and over all of HQ. Alone, that
-    finds what was changed, removed, put in or put elsewhere. Whoever may write the file can make all hashes anew,
+    Every event and step log is hashed together with the one before it, in each run and over all of HQ; runs, gaps,
+    decisions, routines and tokens are held against what the log says of them. Alone, that finds what was changed,
+    removed, put in or put elsewhere. Whoever may write the file can make all hashes anew,
     or cut off the newest entries: keep checkpoints on another machine, and give the newest with --against. The
     same FILE may be given for both.
 
@@ -43,7 +44,10 @@ def command(
       hq verify --backup hq-monday.db --json
     """
     from server.storage.audit import audit
+    from server.storage.migrations import examine_backup
 
+    if backup is not None:
+        examine_backup(backup)
     earlier = _read(against) if against is not None else None
     progress = _Progress()
     found = audit(backup or home_of(ctx).store, against=earlier, told=progress.told)
@@ -69,6 +73,8 @@ def _document(found: Audit, earlier: Checkpoint | None) -> dict[str, Any]:
 
 
 def _show(found: Audit, earlier: Checkpoint | None, checkpoint: Path | None) -> None:
+    from server.storage.derived import SHOWN
+
     counts = (("event", found.events), ("step", found.steps), ("run", found.runs))
     size = ", ".join(f"{many:,} {noun}{'' if many == 1 else 's'}" for noun, many in counts)
     if found.intact:
@@ -80,7 +86,9 @@ def _show(found: Audit, earlier: Checkpoint | None, checkpoint: Path | None) -> 
         elif earlier is None:
             say("Without an earlier checkpoint, nobody can tell whether it was cut short or rewritten as a whole.")
         return
-    click.echo(f"✗ The log is broken ({size}):")
+    whole = all(each.chain in SHOWN for each in found.breaches)
+    wrong = "The log is whole, and what HQ shows does not follow from it" if whole else "The log is broken"
+    click.echo(f"✗ {wrong} ({size}):")
     for each in found.breaches:
         where = f" at {each.position:,}" if each.position is not None else ""
         click.echo(f"  {each.chain}{where}: {each.what}")

@@ -15,6 +15,7 @@ from server.contract.run import RunState, Verdict, has_ended
 from server.contract.schedule import Schedule, next_slots, restore_schedule
 
 NOBODY: Final = "nobody will be told if this fails"
+PAUSED: Final = "It is paused."
 SHOWN_INSTANTS: Final = 3
 _FALLBACK_ZONE: Final = "UTC"
 _ASKS_FOR_ROUTINES: Final = re.compile(
@@ -106,10 +107,17 @@ def in_words(facts: Facts) -> list[dict[str, str]]:
 
 def hindrance(facts: Facts, due: Sequence[str]) -> Said | None:
     """What keeps a routine from firing by itself; None where nothing does. `due` are its next instants."""
+    first = _first_hindrance(facts, due)
+    if first is None or not facts.document["paused"] or first.sentence == PAUSED:
+        return first
+    return Said(f"{first.sentence} It is paused, too.", first.remedy)
+
+
+def _first_hindrance(facts: Facts, due: Sequence[str]) -> Said | None:
     document, again = facts.document, "update_routine with changes"
     if facts.minion is None and not facts.joined:
         says = "No minion has joined this HQ, so nothing starts it."
-        return Said(says, "have a minion join; until then a session can perform it: ledger_start_run")
+        return Said(says, "have a minion join; until then a session can perform it: hq mcp --scope ledger")
     if facts.minion is None:
         says = "No minion has it, so nothing starts it."
         return Said(says, f"update_routine with minion: {_one_of(facts.joined)}")
@@ -117,7 +125,7 @@ def hindrance(facts: Facts, due: Sequence[str]) -> Said | None:
         says = f"Its minion {facts.minion} has left this HQ."
         return Said(says, "have that minion join again, or create the routine for another one")
     if document["paused"]:
-        return Said("It is paused.", f'{again} {{"paused": false}} resumes it')
+        return Said(PAUSED, f'{again} {{"paused": false}} resumes it')
     if not document["triggers"]:
         says = "It has no schedule: it runs when somebody asks for it."
         return Said(says, f'run_routine starts it; {again} {{"cron_expression": "0 9 * * 1-5"}} gives it one')

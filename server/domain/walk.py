@@ -6,13 +6,15 @@ Rules: DESIGN §5.5; what is asked for against them is refused, and nothing of i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from server.contract.refusals import BadUse, Refused
-from server.contract.topology import CanonicalBlock, is_code
+from server.contract.topology import CanonicalBlock, TakenStep, is_code, topology
 
 # What a session may log; its report is made of how it finishes.
 SAID_KINDS: Final = ("step", "tool_call", "llm_response", "decision")
+# Who is said to have seen what HQ saw itself.
+HQ: Final = "hq"
 ENDS: Final = ("completed", "failed", "skipped")
 
 
@@ -65,10 +67,24 @@ def may_log(
         raise Refused("rigid_step", says, hint="give the step a code of its own")
 
 
+def may_say(step: Mapping[str, Any]) -> None:
+    """Raise `BadUse` for what a session cannot know of a step, or cannot be."""
+    begun, ended = step.get("started_at"), step.get("ended_at")
+    if begun and ended and ended < begun:
+        hint = "give both as UTC: 2026-04-01T09:00:00.000Z"
+        raise BadUse("bad_times", f"The step {step['code'][:40]} ended before it began.", hint=hint)
+    if step.get("agent") == HQ:
+        raise BadUse("bad_agent", "The agent hq is HQ itself.", hint="leave it out, or give your own name")
+
+
 def may_finish_block(
-    blocks: Sequence[CanonicalBlock], states: Mapping[str, str], block: str, state: str, logged: Sequence[str]
-) -> None:
-    """Raise `Refused` or `BadUse` for a block that cannot end so; `logged` are the codes of its steps so far."""
+    blocks: Sequence[CanonicalBlock], states: Mapping[str, str], block: str, state: str,
+    logged: Sequence[TakenStep],
+) -> None:  # fmt: skip
+    """Raise `Refused` or `BadUse` for a block that cannot end so; `logged` are its steps so far.
+
+    A rigid block completes with its one step, which may have been tried again: how it went last counts.
+    """
     if states.get(block) != "running":
         raise Refused("block_closed", f"The block {block[:40]} is not under way.", hint=_next(blocks, states))
     if state not in ENDS:
@@ -77,11 +93,14 @@ def may_finish_block(
     if chosen.kind == "rigid" and state == "skipped":
         hint = "take its step, or finish it as failed"
         raise Refused("rigid_skipped", f"The rigid block {block} cannot be skipped.", hint=hint)
-    if chosen.kind == "rigid" and state == "completed" and tuple(logged) != chosen.steps:
+    if chosen.kind == "rigid" and state == "completed":
         hint = f"ledger_log_step with block {block} and code {chosen.steps[0]}"
-        raise Refused(
-            "rigid_step_missing", f"The rigid block {block} lacks its step {chosen.steps[0]}.", hint=hint
-        )
+        if topology(logged) != chosen.steps:
+            says = f"The rigid block {block} lacks its step {chosen.steps[0]}."
+            raise Refused("rigid_step_missing", says, hint=hint)
+        if logged[-1].state != "completed":
+            says = f"The step {chosen.steps[0]} of the rigid block {block} {logged[-1].state}."
+            raise Refused("rigid_step_failed", says, hint=f"{hint} once it is done, or finish the block as failed")
 
 
 def may_finish(blocks: Sequence[CanonicalBlock], states: Mapping[str, str], outcome: str) -> bool:

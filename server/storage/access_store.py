@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, insert, select
 
-from server.contract.digest import canonical_json, digest_of
+from server.contract.digest import digest_of
 from server.contract.refusals import Refused
 from server.storage.database import Connection
 from server.storage.prepared import Prepared
@@ -23,6 +23,10 @@ _CALL: Final = Prepared(
 )
 _ADD_CALL: Final = Prepared(insert(CALLS), *CALLS.c.keys())
 _TOKEN: Final = Prepared(select(TOKENS).where(TOKENS.c.digest == bindparam("digest")))
+
+
+# Whoever came in by the home's own door, and not by a token of the store.
+LOCAL: Final = "local:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,17 @@ class Caller:
     scope: str
     bound_to: str | None = None
     door: str = ""
+
+    @property
+    def client(self) -> str:
+        """Who this is beyond one token: what a client began goes on when its token was rotated.
+
+        Runs and client keys are its own. A name, a scope and what they are bound to are one client; programs of
+        this machine's user are one, whatever each of them may do.
+        """
+        if self.id.startswith(LOCAL):
+            return f"{LOCAL}{self.name}"
+        return ":".join(part for part in (self.scope, self.name, self.bound_to) if part)
 
 
 def caller_of(connection: Connection, digest: str, *, now: str) -> Caller | None:
@@ -72,6 +87,6 @@ def once(
         answer: dict[str, Any] = json.loads(before.answer)
         return answer
     answer = do()
-    said = {"caller": caller, "key": key, "tool": tool, "digest": digest, "answer": canonical_json(answer)}
+    said = {"caller": caller, "key": key, "tool": tool, "digest": digest, "answer": json.dumps(answer)}
     _ADD_CALL.do(connection, {**said, "at": now})
     return answer

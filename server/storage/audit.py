@@ -1,4 +1,5 @@
-"""Whether HQ's log is whole and unchanged: every hash, every run's chain, the numbering, an earlier checkpoint.
+"""Whether HQ's log is whole and unchanged: every hash, every run's chain, the numbering, an earlier checkpoint;
+and whether what HQ shows follows from it (`derived`).
 
 All is read as it streams by, in the order of the indexes, so that a million rows need no more memory than ten.
 Without a secret a log cannot tell a whole rewriting from the truth: a checkpoint that is kept elsewhere can.
@@ -20,8 +21,10 @@ from typing import Any, Final
 
 from server.contract.digest import CHAIN_START, digest_of, link
 from server.contract.refusals import BadDocument, NotFound
+from server.storage.derived import departures, place_of
 from server.storage.event_store import EVENT_COLUMNS, STEP_COLUMNS, Checkpoint, in_run, sealed
 from server.storage.migrations import examine, guards
+from server.storage.opening import uri_to_read
 
 # So many breaches are named; how many there are is counted.
 MOST_NAMED: Final = 100
@@ -35,10 +38,11 @@ _Item = tuple[tuple[Any, Any], str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """The first thing that is wrong with a chain.
+    """The first thing that is wrong with a chain, or one row that is not as the log says.
 
-    `chain` is `events` (the one over all of them), a run's id, `step_log`, `store` or `checkpoint`; `position` is
-    the number of the event or entry, where there is one.
+    `chain` is `events` (the one over all of them), a run's id, `step_log`, `store` or `checkpoint`, or a table
+    that does not follow from the log (`derived.SHOWN`); `position` is the number of the event or entry, where
+    there is one.
     """
 
     chain: str
@@ -96,7 +100,7 @@ def end_of(path: Path) -> Checkpoint:
 
 def read_only(path: Path) -> sqlite3.Connection:
     """A connection that cannot write; transactions are begun by hand."""
-    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    db = sqlite3.connect(uri_to_read(path), uri=True, isolation_level=None)
     db.execute("PRAGMA busy_timeout = 5000")
     return db
 
@@ -104,7 +108,10 @@ def read_only(path: Path) -> sqlite3.Connection:
 def breaches(
     db: sqlite3.Connection, *, against: Checkpoint | None = None, told: Told | None = None
 ) -> Iterator[Breach]:
-    """The first breach of each chain of a store; what is read must be of one moment."""
+    """The first breach of each chain of a store, and each row that does not follow from them.
+
+    What is read must be of one moment.
+    """
     # What somebody put there by hand may be no text: a breach, and no reason to stop.
     db.text_factory = _text
     yield from _store(db)
@@ -113,6 +120,7 @@ def breaches(
         yield from _checkpoint(db, against)
     yield from _all_events(db, told)
     yield from _runs(db, told)
+    yield from (Breach(table, None, what) for table, what in departures(db))
 
 
 def as_json(checkpoint: Checkpoint, *, made_at: str) -> str:
@@ -162,11 +170,16 @@ def _checkpoint(db: sqlite3.Connection, against: Checkpoint) -> Iterator[Breach]
     if against.position == 0:
         return
     row = db.execute("SELECT hash FROM events WHERE position = ?", (against.position,)).fetchone()
+    if row is not None and row[0] == against.hash:
+        return
+    what = "the log was rewritten: its hash there is another one"
     if row is None:
-        end = _end(db).position
-        yield Breach("checkpoint", against.position, f"the log was cut off: it ends at {end}")
-    elif row[0] != against.hash:
-        yield Breach("checkpoint", against.position, "the log was rewritten: its hash there is another one")
+        what = f"the log was cut off: it ends at {_end(db).position}"
+    put_back = "SELECT max(position) FROM events WHERE type = 'store.restored' AND position <= ?"
+    (restored,) = db.execute(put_back, (against.position,)).fetchone()
+    if restored is not None:
+        what = f"the log was rewritten or cut off: a backup was put back at event {restored:,}"
+    yield Breach("checkpoint", against.position, what)
 
 
 def _all_events(db: sqlite3.Connection, told: Told | None) -> Iterator[Breach]:
@@ -188,9 +201,9 @@ def _runs(db: sqlite3.Connection, told: Told | None) -> Iterator[Breach]:
     events = _rows(db, f"{_EVENTS} WHERE run_id IS NOT NULL ORDER BY run_id, entry", told)
     runs = _rows(db, "SELECT id AS run_id, head, entries FROM runs ORDER BY id", told)
     items = heapq.merge(
-        (((_order(row["run_id"]), _order(row["entry"])), "step", row) for row in steps),
-        (((_order(row["run_id"]), _order(row["entry"])), "event", row) for row in events),
-        (((_order(row["run_id"]), _LAST), "run", row) for row in runs),
+        (((place_of(row["run_id"]), place_of(row["entry"])), "step", row) for row in steps),
+        (((place_of(row["run_id"]), place_of(row["entry"])), "event", row) for row in events),
+        (((place_of(row["run_id"]), _LAST), "run", row) for row in runs),
         key=itemgetter(0),
     )
     for (_, name), found in groupby(items, key=lambda item: item[0][0]):
@@ -250,15 +263,6 @@ def _rows(db: sqlite3.Connection, query: str, told: Told | None) -> Iterator[dic
         if told is not None and number % _EVERY == 0:
             told(_EVERY)
         yield row
-
-
-def _order(value: Any) -> tuple[int, Any]:
-    """Where SQLite sorts a value, whatever somebody put there: nothing, numbers, texts, bytes."""
-    if value is None:
-        return 0, 0
-    if isinstance(value, str):
-        return 2, value.encode("utf-8", "surrogateescape")
-    return (3, value) if isinstance(value, bytes) else (1, value)
 
 
 _LAST: Final = (4, 0)

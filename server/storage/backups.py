@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from server.contract.digest import instant
-from server.contract.refusals import NotFound, Refused, StoreFailed
+from server.contract.refusals import Refused, StoreFailed
 from server.storage.audit import audit, read_only
 from server.storage.database import Connection
 from server.storage.epoch import begin_epoch
 from server.storage.event_store import Checkpoint, append_event
-from server.storage.migrations import copy, examine, migrate, sync
+from server.storage.migrations import copy, examine_backup, migrate, sync
 from server.storage.token_store import list_tokens, revoke_token
 
 _WITH_IT: Final = ("-wal", "-shm")
@@ -42,11 +42,14 @@ class Restored:
 def restore(store: Path, backup: Path, *, folder: Path, by: str, now: datetime) -> Restored:
     """Put a backup in the place of a home's store; only the home's owner may. `folder` is for backups.
 
-    A token that was revoked since the backup stays revoked. Raises `NotFound`, `Refused` for a backup whose log is
-    broken, `StoreUnreadable` for a file that is none, `StoreFailed`; then the store is as it was.
+    A token that was revoked since the backup stays revoked. Raises `NotFound`, `BadDocument` for a file
+    that is no backup, `Refused` for one whose log is broken and for the store itself, `StoreUnreadable`,
+    `StoreFailed`; then the store is as it was.
     """
-    if examine(backup) is None:
-        raise NotFound("no_such_backup", f"There is no backup {backup}.", hint="give a file that hq backup made")
+    if store.exists() and backup.exists() and store.samefile(backup):
+        says = f"{str(backup)!r} is the store itself, and no backup of it."
+        raise Refused("same_file", says, hint="give a file that hq backup made")
+    examine_backup(backup)
     looked = audit(backup)
     if not looked.intact:
         first = looked.breaches[0]

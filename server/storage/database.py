@@ -7,6 +7,7 @@ follows its commit at `synchronous=FULL`. Readers have connections of their own 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from server.contract.refusals import StoreUnreadable
 from server.storage.committed import Happened, Listener
+from server.storage.opening import uri_to_read, uri_to_write
+from server.storage.soundness import damage_of, probe
 from server.storage.writing import Writer, is_the_stores, store_failed, words_of
 
 P = ParamSpec("P")
@@ -25,6 +28,7 @@ T = TypeVar("T")
 Connection = sa.Connection
 READERS: Final = 4
 BUSY_MS: Final = 5000
+log = logging.getLogger(__name__)
 
 
 class Database:
@@ -34,6 +38,7 @@ class Database:
         """Open the store at `path`. Raises `StoreUnreadable`."""
         self._path = path
         self._closed = False
+        self._damage: str | None = None
         self._listeners: dict[object, tuple[asyncio.AbstractEventLoop, Listener]] = {}
         self._writing = _engine(path, "rw", StaticPool)
         self._reading = _engine(path, "ro", QueuePool, pool_size=READERS, max_overflow=0)
@@ -94,6 +99,32 @@ class Database:
 
         return end
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the store could not be written the last time; None since something was written again."""
+        return self._writer.trouble
+
+    async def look_through(self) -> None:
+        """Look through the whole file for damage, beside all else; what is found is logged, and kept in mind."""
+        try:
+            self._damage = await damage_of(self._path)
+        except sqlite3.Error as error:
+            self._damage = str(error)
+        if self._damage is not None:
+            log.error("the store is damaged: %s", self._damage)
+
+    async def be_sound(self) -> None:
+        """Raises `StoreUnreadable` where damage was found, `StoreFailed` while the disk refuses what is written.
+
+        After a write that was refused it is tried with one row, so that trouble that is over ends by itself.
+        """
+        if self._damage is not None:
+            hint = "look with `hq verify` what is lost; a backup can be put back with `hq restore`"
+            says = f"The store {self._path} is damaged: {self._damage}."
+            raise StoreUnreadable("store_damaged", says, hint=hint)
+        if self.trouble is not None:
+            await self.transact(probe)
+
     def close(self) -> None:
         """Finish what was handed in, then close all connections."""
         if not self._closed:
@@ -132,7 +163,7 @@ def _roll_back(connection: Connection) -> None:
 
 def _engine(path: Path, mode: str, pool: type[sa.Pool], **options: Any) -> sa.Engine:
     """An engine whose transactions are begun by hand; never one that makes a file that is not there."""
-    uri = f"{path.as_uri()}?mode={mode}"
+    uri = uri_to_write(path) if mode == "rw" else uri_to_read(path)
 
     def connect() -> sqlite3.Connection:
         opened = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)

@@ -85,11 +85,6 @@ def last_event(connection: Connection) -> tuple[int, str]:
     return (0, CHAIN_START) if row is None else (int(row.position), str(row.hash))
 
 
-def checkpoint(connection: Connection) -> Checkpoint:
-    """How far the log has come: to be kept elsewhere, and held against it later."""
-    return Checkpoint(*last_event(connection))
-
-
 def sealed(event: Mapping[str, Any] | Row[Any]) -> bytes:
     """What the hash of an event is over: all it says, and its run's hash with it."""
     said = event if isinstance(event, Mapping) else event._mapping

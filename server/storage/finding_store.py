@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import sqlalchemy as sa
 from sqlalchemy import Row, and_, bindparam, delete, func, insert, literal_column, or_, select, update
 
 from server.contract.digest import begins_id, canonical_json, new_id
@@ -12,6 +13,7 @@ from server.contract.refusals import NotFound, Refused
 from server.domain.decision import digest_of_question
 from server.domain.gap import STILL_OPEN
 from server.storage.database import Connection
+from server.storage.event_store import append_event
 from server.storage.prepared import Prepared
 from server.storage.tables import DECISIONS, GAP_EVIDENCE, GAPS
 
@@ -71,22 +73,24 @@ def find_gap(connection: Connection, text: str) -> Row[Any]:
     fits = select(GAPS).where(GAPS.c.requested_code == text, GAPS.c.state.in_(STILL_OPEN)).limit(2)
     found = list(connection.execute(fits))
     if len(found) > 1:
-        raise Refused("ambiguous_gap", f"Several gaps ask for {text[:60]}.", hint="give the gap's id")
+        ids = ", ".join(f"{each.id} ({each.gap_type})" for each in found)
+        raise Refused("ambiguous_gap", f"Several gaps ask for {text[:60]}.", hint=f"give an id: {ids}")
     if not found:
-        raise NotFound("no_such_gap", f"There is no gap {text[:60]}.", hint="list_gaps shows them")
+        says = f"There is no open gap {text[:60]!r}."
+        raise NotFound("no_such_gap", says, hint="list_gaps shows them; with state any also those that are over")
     return found[0]
 
 
 def list_gaps(
-    connection: Connection, *, states: Sequence[str] | None = None, gap_type: str | None = None, limit: int = 50
-) -> list[Row[Any]]:
-    """Gaps, those that were met most often first; in these states, and of one type, if asked."""
-    query = select(GAPS).order_by(GAPS.c.frequency.desc(), GAPS.c.last_at.desc(), GAPS.c.position)
-    if states is not None:
-        query = query.where(GAPS.c.state.in_(states))
-    if gap_type is not None:
-        query = query.where(GAPS.c.gap_type == gap_type)
-    return list(connection.execute(query.limit(limit)))
+    connection: Connection, *, states: Sequence[str] | None = None, gap_type: str | None = None, skip: int = 0,
+    limit: int = 50,
+) -> tuple[list[Row[Any]], int]:  # fmt: skip
+    """Gaps, most often met first, and how many there are; in these states, of one type, if asked."""
+    fits: list[sa.ColumnElement[bool]] = [] if states is None else [GAPS.c.state.in_(states)]
+    fits += [] if gap_type is None else [GAPS.c.gap_type == gap_type]
+    query = select(GAPS).where(*fits).order_by(GAPS.c.frequency.desc(), GAPS.c.last_at.desc(), GAPS.c.position)
+    total = int(connection.execute(select(func.count()).select_from(GAPS).where(*fits)).scalar() or 0)
+    return list(connection.execute(query.offset(skip).limit(limit))), total
 
 
 def evidence_of(connection: Connection, gap_id: str, *, limit: int = 10) -> list[Row[Any]]:
@@ -101,12 +105,13 @@ def ask(
 ) -> str:  # fmt: skip
     """Put a decision before a human; its id. Its digest binds the answer to what was asked."""
     decision_id = new_id("dec_")
-    text = canonical_json(dict(evidence))
+    text, digest = canonical_json(dict(evidence)), digest_of_question(kind, subject, question, evidence)
     connection.execute(insert(DECISIONS), {
         "id": decision_id, "kind": kind, "subject": subject, "question": question, "evidence": text,
-        "digest": digest_of_question(kind, subject, question, evidence), "state": "open", "asked_by": by,
-        "asked_at": now, "expires_at": expires_at,
+        "digest": digest, "state": "open", "asked_by": by, "asked_at": now, "expires_at": expires_at,
     })  # fmt: skip
+    said = {"decision": decision_id, "kind": kind, "subject": subject, "digest": digest}
+    append_event(connection, "decision.asked", {**said, "expires_at": expires_at}, actor=by, now=now)
     return decision_id
 
 
@@ -174,8 +179,3 @@ def late_decisions(connection: Connection, now: str, *, limit: int) -> list[Row[
     """Open decisions whose time is over, at most `limit`, the oldest first."""
     late = (DECISIONS.c.state == "open", DECISIONS.c.expires_at.is_not(None), DECISIONS.c.expires_at <= now)
     return list(connection.execute(select(DECISIONS).where(*late).order_by(DECISIONS.c.position).limit(limit)))
-
-
-def count_open(connection: Connection) -> int:
-    """How many decisions wait."""
-    return int(connection.execute(select(func.count()).where(DECISIONS.c.state == "open")).scalar() or 0)

@@ -13,8 +13,9 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from server.contract.refusals import Refused, StoreFailed, StoreUnreadable
+from server.contract.refusals import BadDocument, NotFound, Refusal, Refused, StoreFailed, StoreUnreadable
 from server.storage.epoch import begin_epoch
+from server.storage.opening import uri_to_read, uri_to_write
 from server.storage.tables import APPEND_ONLY, METADATA
 
 Step = Callable[[sqlite3.Connection], None]
@@ -23,6 +24,7 @@ APPLICATION_ID: Final = 0x48513031  # "HQ01"
 # What takes a store from each version to the next: none yet, as no other version was ever given away.
 STEPS: Final[Mapping[int, Step]] = {}
 _BUSY_MS: Final = 5000
+_A_BACKUP: Final = "give a file that hq backup made"
 _STANDS: Final = """CREATE TRIGGER {table}_stand BEFORE UPDATE ON {table}
     BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"""
 _KEEPS: Final = """CREATE TRIGGER {table}_keep BEFORE DELETE ON {table}
@@ -54,18 +56,27 @@ def examine(path: Path, known: int = SCHEMA_VERSION) -> int | None:
 
     Raises `StoreUnreadable` for a file that is no store of HQ's, or one of a newer version.
     """
+    return _examined(path, known, _unreadable) if path.exists() else None
+
+
+def examine_backup(path: Path, known: int = SCHEMA_VERSION) -> int:
+    """The schema's version of a backup. Raises `NotFound`, and `BadDocument` for a file that is none."""
     if not path.exists():
-        return None
+        raise NotFound("no_such_backup", f"There is no backup {path}.", hint=_A_BACKUP)
+    return _examined(path, known, _no_backup)
+
+
+def _examined(path: Path, known: int, refused: Callable[[Path, str], Refusal]) -> int:
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(uri_to_read(path), uri=True)) as connection:
             owner = connection.execute("PRAGMA application_id").fetchone()[0]
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error as error:
-        raise _unreadable(path, str(error)) from error
+        raise refused(path, str(error)) from error
     if owner != APPLICATION_ID:
-        raise _unreadable(path, "it is not a store of HQ's")
+        raise refused(path, "it is not a store of HQ's")
     if version > known:
-        raise _unreadable(path, f"it is of version {version}, and this program knows {known}")
+        raise refused(path, f"it is of version {version}, and this program knows {known}")
     return version
 
 
@@ -92,7 +103,7 @@ def migrate(
     folder.mkdir(mode=0o700, exist_ok=True)
     back_up(path, kept)
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)) as db:
+        with contextlib.closing(sqlite3.connect(uri_to_write(path), uri=True, isolation_level=None)) as db:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN EXCLUSIVE")
             before = _counts(db)
@@ -136,7 +147,7 @@ def copy(path: Path, draft: Path) -> None:
     """Write a store's copy as one file, on the disk when this returns. Raises `OSError`, `sqlite3.Error`."""
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with (
-        contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as held,
+        contextlib.closing(sqlite3.connect(uri_to_read(path), uri=True)) as held,
         contextlib.closing(sqlite3.connect(draft)) as written,
     ):
         held.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
@@ -177,6 +188,10 @@ def _fill(path: Path) -> None:
 def _unreadable(path: Path, why: str) -> StoreUnreadable:
     hint = "put a backup back with `hq restore`, or move it aside to begin anew; it was left as it is"
     return StoreUnreadable("store_unreadable", f"The store {path} cannot be used: {why}.", hint=hint)
+
+
+def _no_backup(path: Path, why: str) -> BadDocument:
+    return BadDocument("no_backup", f"{str(path)!r} is no backup of HQ's: {why}.", hint=_A_BACKUP)
 
 
 def sync(path: Path) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 from server.contract.refusals import NotFound, StoreUnreadable
 from server.storage.database import BUSY_MS, Connection
 from server.storage.migrations import examine
+from server.storage.opening import uri_to_read
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ def read_once(path: Path, query: Callable[[Connection], T]) -> T:
     if examine(path) is None:
         hint = "hq serve makes it, and so does hq token create"
         raise NotFound("no_store", f"There is no store at {path} yet.", hint=hint)
-    uri = f"{path.as_uri()}?mode=ro"
+    uri = uri_to_read(path)
     engine = sa.create_engine(
         "sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_MS / 1000),
         poolclass=NullPool, isolation_level="AUTOCOMMIT",

@@ -68,12 +68,14 @@ def make_token(
         says = f"{name} has {MOST_LIVE} live {scope} tokens already."
         raise Refused("too_many_tokens", says, hint=f"revoke one first: hq token revoke {live[0].id}")
     text = fresh_token(scope)
+    digest = digest_of_token(text)
     token_id = "tok_" + "".join(CROCKFORD[byte % 32] for byte in os.urandom(12))
     connection.execute(insert(TOKENS), {
         "id": token_id, "name": name, "scope": scope, "bound_to": bound_to, "prefix": text[: len(scope) + 8],
-        "digest": digest_of_token(text), "created_at": now, "expires_at": expires_at,
+        "digest": digest, "created_at": now, "expires_at": expires_at,
     })  # fmt: skip
-    said = {"token": token_id, "name": name, "scope": scope, "bound_to": bound_to}
+    said = {"token": token_id, "name": name, "scope": scope, "bound_to": bound_to, "digest": digest,
+            "expires_at": expires_at}  # fmt: skip
     append_event(connection, "token.created", said, actor=by, now=now)
     return NewToken(token_id, text)
 

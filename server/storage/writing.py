@@ -82,10 +82,17 @@ class Writer:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._at_work = self._finishing = False
         self._disk_s = _UNKNOWN_S
+        self._trouble: str | None = None
+        self._changes = 0
         # The loop does not wait for another program: only the thread does.
         self._driver.execute("PRAGMA busy_timeout = 0")
         self._thread = threading.Thread(target=self._work, name="hq commit", daemon=True)
         self._thread.start()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the store could not be written the last time; None since something was written again."""
+        return self._trouble
 
     def ask(self, run: Action) -> asyncio.Future[Any]:
         """Have an action done and committed; its answer comes after that, or its problem."""
@@ -138,6 +145,7 @@ class Writer:
         group: list[_Asked] = []
         outcomes: list[_Outcome] = []
         begin_notes(self._connection)
+        self._changes = self._driver.total_changes
         try:
             if problem is not None:
                 group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
@@ -150,7 +158,8 @@ class Writer:
                     break
         except (sqlite3.Error, sa.exc.DBAPIError) as error:
             self._undo()
-            self._settle(group, [(None, store_failed(words_of(error))) for _ in group])
+            failed = self._failed(error)
+            self._settle(group, [(None, failed()) for _ in group])
         except Exception as defect:
             # A defect of ours is no reason to leave anybody waiting, or to keep half of anything.
             log.exception("the writer has a defect")
@@ -178,9 +187,22 @@ class Writer:
         """Give the answers of a group, and tell what it wrote, if it is on the disk."""
         if problem is not None:
             self._undo()
-            outcomes = [(None, store_failed(words_of(problem))) for _ in group]
+            failed = self._failed(problem)
+            outcomes = [(None, failed()) for _ in group]
+        elif self._trouble is not None and self._driver.total_changes > self._changes:
+            # A commit of nothing needs no disk, and shows nothing.
+            log.warning("the store is written again")
+            self._trouble = None
         self._told(notes_of(self._connection))
         self._settle(group, outcomes)
+
+    def _failed(self, problem: BaseException) -> Callable[[], StoreFailed]:
+        """Note why the store cannot be written, log it once, and answer how each of a group is told."""
+        words = words_of(problem)
+        if self._trouble is None:
+            log.error("the store cannot be written: %s", words)
+        self._trouble = words
+        return partial(store_failed, words)
 
     def _settle(self, group: list[_Asked], outcomes: list[_Outcome]) -> None:
         for asked, (result, problem) in zip(group, outcomes, strict=True):

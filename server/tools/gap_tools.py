@@ -47,10 +47,10 @@ def offer_gaps(server: HqServer, desk: Desk) -> None:
     @server.offer(EVERYBODY, READS, "List gaps, most often met first, each with its newest evidence.")
     async def list_gaps(
         state: GapState | Literal["any"] | None = None, gap_type: GapType | None = None,
-        limit: Annotated[int, Field(ge=1, le=200)] = 20,
+        limit: Annotated[int, Field(ge=1, le=200)] = 20, skip: Annotated[int, Field(ge=0)] = 0,
     ) -> dict[str, Any]:  # fmt: skip
         states = None if state == "any" else STILL_OPEN if state is None else (state,)
-        return await desk.read(listed_gaps, states=states, gap_type=gap_type, limit=limit)
+        return await desk.read(listed_gaps, states=states, gap_type=gap_type, limit=limit, skip=skip)
 
     @server.offer(
         REVIEWER, ADDS, "Propose what closes a gap, for a human to decide, or decline it with the reason."
@@ -63,10 +63,13 @@ def offer_gaps(server: HqServer, desk: Desk) -> None:
         return await desk.do(escalate.resolve_gap, gap, resolution, reason)
 
 
-def listed_gaps(connection: Connection, *, states: Any, gap_type: str | None, limit: int) -> dict[str, Any]:
-    """Gaps in these states, most often met first, each with its newest evidence (a query)."""
+def listed_gaps(
+    connection: Connection, *, states: Any, gap_type: str | None, limit: int, skip: int = 0
+) -> dict[str, Any]:
+    """Gaps in these states, most often met first, each with its newest evidence; how many there are (a query)."""
     found = []
-    for row in finding_store.list_gaps(connection, states=states, gap_type=gap_type, limit=limit):
+    rows, total = finding_store.list_gaps(connection, states=states, gap_type=gap_type, limit=limit, skip=skip)
+    for row in rows:
         evidence = [
             {"run": each.run_id, "agent": each.agent, "description": each.description, "at": each.at,
              "context_samples": json.loads(each.samples)}
@@ -75,4 +78,4 @@ def listed_gaps(connection: Connection, *, states: Any, gap_type: str | None, li
         names = ("id", "gap_type", "requested_code", "description", "state", "priority", "frequency", "first_at",
                  "last_at", "resolution", "decision_id")  # fmt: skip
         found.append({**{name: getattr(row, name) for name in names}, "evidence": evidence})
-    return {"gaps": found}
+    return {"gaps": found, "total": total}

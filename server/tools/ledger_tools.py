@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.actions import record
 from server.contract.run import Outcome
+from server.contract.spelling import Moment
 from server.tools.access import LEDGER
 from server.tools.mcp_server import ADDS, REPEATS
 
@@ -20,6 +21,9 @@ RunText = Annotated[str, Field(max_length=64, description="Run id, or its beginn
 BlockText = Annotated[str, Field(max_length=20, description="Block code, such as 040.001.03.")]
 
 
+Digest = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
+
+
 class LoggedStep(BaseModel):
     """A step that was taken. Kind `step` has a step code and is compared; other kinds say what was called."""
 
@@ -30,11 +34,11 @@ class LoggedStep(BaseModel):
     state: Literal["completed", "failed", "skipped"] = "completed"
     why: Annotated[str, Field(max_length=4096)] | None = None
     agent: Annotated[str, Field(max_length=200)] | None = None
-    started_at: Annotated[str, Field(max_length=40)] | None = None
-    ended_at: Annotated[str, Field(max_length=40)] | None = None
-    cost: Annotated[dict[str, float], Field(max_length=10)] | None = None
-    digest_in: Annotated[str, Field(max_length=80)] | None = None
-    digest_out: Annotated[str, Field(max_length=80)] | None = None
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
+    cost: Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(max_length=10)] | None = None
+    digest_in: Digest | None = None
+    digest_out: Digest | None = None
 
 
 def offer_ledger(server: HqServer, desk: Desk) -> None:

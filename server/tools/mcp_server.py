@@ -40,6 +40,8 @@ from server.tools.changes import Changes, serve_watches
 from server.tools.schemas import ANSWER
 
 P = ParamSpec("P")
+# What is offered: a function that answers with data.
+Answers = Callable[P, Awaitable[dict[str, Any]]]
 INSTRUCTIONS: Final = (
     "HQ keeps routines: standing work for Claude that runs on the user's own minions, on schedule, and survives "
     "closing Claude. Create and look at routines and their runs here, say what a run lacked with record_gap, and, "
@@ -96,12 +98,10 @@ class HqServer(MCPServer[Any]):
 
     def offer(
         self, scopes: frozenset[str], annotations: ToolAnnotations, description: str
-    ) -> Callable[[Callable[P, Awaitable[dict[str, Any]]]], Callable[P, Awaitable[dict[str, Any]]]]:
+    ) -> Callable[[Answers[P]], Answers[P]]:
         """Register a tool for these scopes; what it raises as a `Refusal` is its answer, marked as an error."""
 
-        def register(
-            function: Callable[P, Awaitable[dict[str, Any]]],
-        ) -> Callable[P, Awaitable[dict[str, Any]]]:
+        def register(function: Answers[P]) -> Answers[P]:
             @functools.wraps(function)
             async def answered(*args: P.args, **kwargs: P.kwargs) -> Any:
                 try:
@@ -119,12 +119,10 @@ class HqServer(MCPServer[Any]):
 
     def offer_resource(
         self, scopes: frozenset[str], uri: str, description: str
-    ) -> Callable[[Callable[P, Awaitable[dict[str, Any]]]], Callable[P, Awaitable[dict[str, Any]]]]:
+    ) -> Callable[[Answers[P]], Answers[P]]:
         """Register what lies at a URI, or at all that a template with `{…}` covers, as JSON for these scopes."""
 
-        def register(
-            function: Callable[P, Awaitable[dict[str, Any]]],
-        ) -> Callable[P, Awaitable[dict[str, Any]]]:
+        def register(function: Answers[P]) -> Answers[P]:
             @functools.wraps(function)
             async def answered(*args: P.args, **kwargs: P.kwargs) -> Any:
                 if not may_use(caller(), scopes):

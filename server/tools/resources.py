@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from server.contract.process import admitted
-from server.contract.refusals import NotFound
+from server.domain.classification import process_of
 from server.domain.gap import STILL_OPEN
 from server.tools import routine_views as views
 from server.tools.access import EVERYBODY, WORKING
@@ -37,11 +37,7 @@ def offer_resources(server: HqServer, desk: Desk) -> None:
 
     @server.offer_resource(WORKING, "hq://processes/{code}", "A process: blocks, canonical steps, variants.")
     async def process(code: str) -> dict[str, Any]:
-        found = desk.processes.get(code)
-        if found is None:
-            hint = "find_process finds them by words"
-            raise NotFound("no_such_process", f"There is no process {code[:60]}.", hint=hint)
-        return admitted(found)
+        return admitted(process_of(desk.classification, code))
 
     @server.offer_resource(EVERYBODY, "hq://gaps", "What runs lack, most often met first.")
     async def gaps() -> dict[str, Any]:

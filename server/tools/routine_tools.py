@@ -10,7 +10,7 @@ from server.actions import fire, publish
 from server.actions.rotate import rotate_routine_token as rotate
 from server.contract.run import RunState
 from server.tools import routine_views as views
-from server.tools.access import SESSION
+from server.tools.access import SESSION, WORKING
 from server.tools.ledger_tools import Key, RunText
 from server.tools.mcp_server import ADDS, ENDS, READS, REPEATS
 
@@ -88,7 +88,7 @@ def _offer_looking(server: HqServer, desk: Desk) -> None:
     async def list_minions() -> dict[str, Any]:
         return await desk.read(views.minions)
 
-    @server.offer(SESSION, READS, "List routines by name: next instant, whether it fires, last verdict.")
+    @server.offer(WORKING, READS, "List routines by name: next instant, whether it fires, last verdict.")
     async def list_routines(
         minion: MinionText = "", limit: Annotated[int, Field(ge=1, le=200)] = 100,
         skip: Annotated[int, Field(ge=0)] = 0,
@@ -136,20 +136,20 @@ def _offer_runs(server: HqServer, desk: Desk) -> None:
     ) -> dict[str, Any]:
         return await desk.do(fire.run_routine, desk.processes, routine, text=text, client_key=client_key)
 
-    @server.offer(SESSION, READS, "List runs, newest first.")
+    @server.offer(WORKING, READS, "List runs, newest first.")
     async def list_runs(
         routine: RoutineText = "", state: RunState | None = None, limit: Annotated[int, Field(ge=1, le=200)] = 20,
         before: Annotated[int | None, Field(description="The answer's `before`: older ones.")] = None,
     ) -> dict[str, Any]:  # fmt: skip
         return await desk.read_swept(views.runs, text=routine, state=state, limit=limit, before=before)
 
-    @server.offer(SESSION, READS, "Show a run whole: blocks with steps, topology, drift, first difference, chain.")
+    @server.offer(WORKING, READS, "Show a run whole: blocks with steps, topology, drift, first difference, chain.")
     async def get_run(
         run: RunText, after: Annotated[int, Field(ge=0, description="The answer's `after`: more steps.")] = 0
     ) -> dict[str, Any]:
         return await desk.read_swept(views.run, run, after=after)
 
-    @server.offer(SESSION, ENDS, "Cancel a run that waits for its minion, or one that you perform yourself.")
+    @server.offer(WORKING, ENDS, "Cancel a run that waits for its minion, or one that you perform yourself.")
     async def cancel_run(
         run: RunText, why: Annotated[str, Field(max_length=1000)] = "", client_key: Key = None
     ) -> dict[str, Any]:

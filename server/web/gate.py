@@ -147,7 +147,7 @@ def tokens_only(app: App, tokens: KnownTokens, rates: Rates) -> App:
             more = [(b"www-authenticate", b"Bearer")]
             hint = "send `Authorization: Bearer TOKEN`; hq token create makes one"
             return await answer(send, 401, "no_token", "A live token is needed.", hint, more)
-        return await _let_in(app, scope, tokens.cut_off(receive, known), send, known)
+        return await _let_in(app, scope, receive, send, known, tokens)
 
     return guarded
 
@@ -158,7 +158,9 @@ def stranger(scope: Scope, opened: bool = False) -> str:
     return f"?{hashlib.sha256(address.encode()).hexdigest()[:16]} {opened}"
 
 
-async def _let_in(app: App, scope: Scope, receive: Receive, send: Send, known: Known) -> None:
+async def _let_in(
+    app: App, scope: Scope, receive: Receive, send: Send, known: Known, tokens: KnownTokens
+) -> None:
     scope.get(SEEN, {})["token"] = known.caller.id
     # A minion has a door of its own, and that door nobody else.
     at_home = scope["path"].startswith(MINIONS)
@@ -173,7 +175,8 @@ async def _let_in(app: App, scope: Scope, receive: Receive, send: Send, known: K
         await send(message)
 
     # By the user the MCP server knows whose its sessions are: nobody goes on in another token's.
-    await app({**scope, CALLER: known.caller, "user": _user(known.caller.id)}, receive, noted)
+    guarded = tokens.cut_off(receive, known, lambda: open_still)
+    await app({**scope, CALLER: known.caller, "user": _user(known.caller.id)}, guarded, noted)
     if open_still:  # a stream that was cut off ends in good order
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     return None
@@ -196,7 +199,7 @@ async def answer(
 
 async def _too_large(send: Send, most: int) -> None:
     # What of it is still under way is not waited for.
-    says, more = f"A body may have {most:,} bytes.", [(b"connection", b"close")]
+    says, more = f"A body may have at most {most:,} bytes.", [(b"connection", b"close")]
     await answer(send, 413, "body_too_large", says, "send less at a time", more)
 
 

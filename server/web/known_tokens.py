@@ -19,6 +19,8 @@ from server.storage.committed import Happened
 
 # More live tokens than this are asked for anew now and then: the store knows all of them.
 MOST_KNOWN: Final = 4096
+# How often it is looked, while the server stops, whether a request has become a stream meanwhile.
+_AGAIN_S: Final = 0.1
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -40,14 +42,16 @@ class KnownTokens:
         # All that anybody still holds, so that an open stream hears of its end; and those that are kept by us.
         self._known: WeakValueDictionary[str, Known] = WeakValueDictionary()
         self._kept: dict[str, Known] = {}
+        self._of_door: dict[str, Known] = {}
         self._era = 0
+        self._stopping = False
         desk.listen(self._hear)
 
     def at_hand(self, digest: str) -> Known | None:
         """Who has the token of this digest, where that is known without asking the store."""
         caller = self._door(digest)
         if caller is not None:
-            return Known(caller)
+            return self._of_door.setdefault(digest, self._as_now(Known(caller)))
         known = self._known.get(digest)
         if known is None or known.expires_at is None or known.expires_at > instant(self._desk.clock()):
             return known
@@ -63,27 +67,43 @@ class KnownTokens:
         if found is None:
             return None
         # Whoever asks for it at the same time gets the same one: all of them hear of its end.
-        known = self._known.setdefault(digest, Known(*found))
+        known = self._known.setdefault(digest, self._as_now(Known(*found)))
         self._kept[digest] = known
         if len(self._kept) > MOST_KNOWN:
             del self._kept[next(iter(self._kept))]
         return known
 
-    def cut_off(self, receive: Receive, known: Known) -> Receive:
-        """`receive` for a request of a token: once that is gone, a stream that is open still ends."""
+    def end_streams(self) -> None:
+        """End whatever only listens, for good: the server stops. What does something comes to its end."""
+        self._stopping = True
+        for known in (*self._known.values(), *self._of_door.values()):
+            known.gone.set()
+
+    def _as_now(self, known: Known) -> Known:
+        if self._stopping:
+            known.gone.set()
+        return known
+
+    def cut_off(self, receive: Receive, known: Known, streams: Callable[[], bool]) -> Receive:
+        """`receive` for a request of a token: once that is gone, a stream that is open still ends.
+
+        `streams` says whether its answer has begun and has no end yet.
+        """
         heard_out = False
 
         async def guarded() -> dict[str, Any]:
             nonlocal heard_out
             if heard_out:
-                return await self._disconnect(receive, known)
+                return await self._disconnect(receive, known, streams)
             message = await receive()
             heard_out = not message.get("more_body", False)
             return message
 
         return guarded
 
-    async def _disconnect(self, receive: Receive, known: Known) -> dict[str, Any]:
+    async def _disconnect(
+        self, receive: Receive, known: Known, streams: Callable[[], bool]
+    ) -> dict[str, Any]:
         """What ends a request that was read: its client left, or its token is good for nothing any more."""
         left_s = None
         if known.expires_at is not None:
@@ -91,6 +111,8 @@ class KnownTokens:
         leaving, ending = asyncio.ensure_future(receive()), asyncio.ensure_future(known.gone.wait())
         try:
             await asyncio.wait({leaving, ending}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            while self._stopping and not leaving.done() and not streams():
+                await asyncio.wait({leaving}, timeout=_AGAIN_S)
             return leaving.result() if leaving.done() else {"type": "http.disconnect"}
         finally:
             leaving.cancel()

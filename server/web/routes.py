@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from server.actions.desk import Desk
-from server.contract.refusals import Refusal
+from server.contract.refusals import BadUse, NotFound, Refusal
 from server.storage.database import Connection
 from server.web.door import Door, door_routes
 from server.web.gate import LARGEST_BODY, App, Hosts, bodies_up_to, hosts_only, tokens_only
@@ -27,9 +29,10 @@ from server.web.sign_ins import SignIns, pages_apart
 
 
 def web_app(
-    desk: Desk, server: MCPServer[Any], hosts: Hosts, *, rates: Rates | None = None, door: Door | None = None
-) -> App:
-    """The application; its lifespan runs the MCP server's sessions."""
+    desk: Desk, server: MCPServer[Any], hosts: Hosts, *, rates: Rates | None = None, door: Door | None = None,
+    ending: asyncio.Event | None = None,
+) -> App:  # fmt: skip
+    """The application; its lifespan runs the MCP server's sessions. Once `ending` is set, open streams end."""
     mcp = server.streamable_http_app(
         json_response=True, max_request_body_size=LARGEST_BODY,
         # The gate around all of it checks both, for every path.
@@ -38,7 +41,7 @@ def web_app(
 
     @asynccontextmanager
     async def alive(_: Starlette) -> AsyncIterator[None]:
-        async with server.session_manager.run():
+        async with _streams_end(ending, tokens), server.session_manager.run():
             yield
 
     async def healthz(_: Request) -> Response:
@@ -47,6 +50,7 @@ def web_app(
     async def readyz(_: Request) -> Response:
         try:
             await desk.read(_answers)
+            await desk.database.be_sound()
         except Refusal as refusal:
             return JSONResponse({"error": refusal.as_data()}, status_code=503)
         return PlainTextResponse("ready\n")
@@ -63,7 +67,7 @@ def web_app(
     routes += minion_routes(desk, version=server.version or "")
     if door is not None:
         routes += door_routes(desk, door)
-    app: Any = Starlette(routes=routes, lifespan=alive)
+    app: Any = Starlette(routes=routes, lifespan=alive, exception_handlers={HTTPException: _in_json})
     tokens, rates = KnownTokens(desk, door.caller_of if door is not None else _nobody), rates or Rates()
     signed = SignIns(desk, tokens)
     people = decision_routes(desk, signed, secure=hosts.secure)
@@ -72,6 +76,33 @@ def web_app(
     metrics = Metrics(named)
     inner = pages_apart(pages, tokens_only(app, tokens, rates), signed, rates)
     return metrics.measured(hosts_only(bodies_up_to(inner), hosts))
+
+
+@asynccontextmanager
+async def _streams_end(ending: asyncio.Event | None, tokens: KnownTokens) -> AsyncIterator[None]:
+    """Have open streams end once `ending` is set."""
+
+    async def end() -> None:
+        if ending is not None:
+            await ending.wait()
+            tokens.end_streams()
+
+    waiting = asyncio.create_task(end())
+    try:
+        yield
+    finally:
+        waiting.cancel()
+
+
+async def _in_json(_: Request, error: Exception) -> Response:
+    """A path that is none, or is not asked so, as every refusal is shown."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    more = error.headers if isinstance(error, HTTPException) else None
+    refusal: Refusal = NotFound("no_such_path", "There is nothing at this path.", hint="MCP is at /mcp")
+    if status != refusal.http_status:
+        allowed = (more or {}).get("Allow", "another")
+        refusal = BadUse("wrong_method", "This path is not asked with this method.", hint=f"use {allowed}")
+    return JSONResponse({"error": refusal.as_data()}, status_code=status, headers=more)
 
 
 def _nobody(_: str) -> None:

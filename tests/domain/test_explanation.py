@@ -42,9 +42,9 @@ def facts(
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        (facts(None, paused=True), "No minion has joined this HQ, so nothing starts it."),
+        (facts(None, paused=True), "No minion has joined this HQ, so nothing starts it. It is paused, too."),
         (Facts("nightly", document_of(), None, False, ["a"], None), "No minion has it, so nothing starts it."),
-        (facts(left=True, paused=True), "Its minion alice has left this HQ."),
+        (facts(left=True), "Its minion alice has left this HQ."),
         (facts(paused=True), "It is paused."),
         (facts(cron_expression=None), "It has no schedule: it runs when somebody asks for it."),
         (facts(cron_expression=None, triggers=({"type": "once", "at": "2026-10-23T09:00Z"},)),

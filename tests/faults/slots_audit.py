@@ -78,12 +78,18 @@ def kill_daemon(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to a daemon, and to its tracer, which may be gone already."""
     if process.poll() is None:
         # A traced daemon is its tracer's only child; the lock may name an earlier one, whose id is another's now.
-        for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-            words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"tests.faults.always_on" in words:
-                kill(int(pid))
+        for pid in _traced_by(process.pid):
+            kill(pid)
     kill(process.pid)
     process.wait()
+
+
+def _traced_by(pid: int) -> Iterator[int]:
+    """The daemons among a process's children, any of which may end while it is looked at."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if b"tests.faults.always_on" in Path(f"/proc/{child}/cmdline").read_bytes():
+                yield int(child)
 
 
 def come_to_rest(home: Home, ahead_s: float, tracer: Sequence[str] = ()) -> list[str]:

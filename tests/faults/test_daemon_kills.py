@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,18 @@ def killed(home: Home, hook: Webhook, number: int, seed: int) -> Trials:
             wrong = come_to_rest(home, (trial + 1) * STEP_S) + audit(home, hook, acked)
         trials.count(f"{trial} ({how})", how, wrong)
     return trials
+
+
+def test_children_that_end_while_they_are_looked_at_do_not_stop_the_killing() -> None:
+    for _ in range(40):
+        process = subprocess.Popen(["/bin/sh", "-c", "while :; do (:) & (:) & (:) & (:) & wait; done"])
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            assert wait_until(lambda of=children: of.read_text() != "", UP_S)
+            kill_daemon(process)
+            assert process.returncode == -signal.SIGKILL
+        finally:
+            process.kill()
 
 
 @pytest.mark.heavy

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -18,7 +19,9 @@ from server.config import HqHome
 from server.contract.digest import instant, new_id
 from server.contract.routine import Routine, admitted
 from server.storage.access_store import Caller
+from server.storage.database import Connection
 from server.storage.definition_store import HeldRoutine, keep_routine
+from server.storage.event_store import append_event
 from server.storage.migrations import create
 from server.storage.tables import METADATA
 
@@ -69,9 +72,15 @@ async def add_routine(desk: Desk, name: str, **said: Any) -> HeldRoutine:
     """A routine that HQ has been told of: a prompt, unless it is said to be something else."""
     plain: Mapping[str, Any] = {"content": "Triage the alert."} | said
     document = admitted(Routine(name=name, **plain))
-    return await desk.database.transact(
-        keep_routine, new_id("trig_"), document, minion_id=None, by="test", now=instant(desk.clock())
-    )
+    at = instant(desk.clock())
+
+    def keep(connection: Connection) -> HeldRoutine:
+        held = keep_routine(connection, new_id("trig_"), document, minion_id=None, by="test", now=at)
+        told = {"routine": held.id, "name": held.name, "minion": None, "digest": held.digest}
+        append_event(connection, "routine.created", told, actor="test", now=at)
+        return held
+
+    return await desk.database.transact(keep)
 
 
 async def everything(desk: Desk) -> dict[str, list[Any]]:
@@ -110,3 +119,15 @@ class Asker:
     async def tools(self) -> list[str]:
         """The names of the tools that are there."""
         return [tool.name for tool in (await self.client.list_tools()).tools]
+
+
+def play_as(
+    folder: Path, scene: Callable[[Asker], Awaitable[Any]], who: Caller = SESSION, mode: str = "auto"
+) -> Any:
+    """What a scene with a client of somebody's answers."""
+
+    async def played() -> Any:
+        async with desk_at(folder) as desk, client_of(desk, who, mode) as asker:
+            return await scene(asker)
+
+    return asyncio.run(played())

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ import pytest
 from server.contract.digest import CHAIN_START
 from server.contract.refusals import BadDocument, NotFound
 from server.storage.audit import MOST_NAMED, as_json, audit, from_json
+from server.storage.backups import restore
 from server.storage.event_store import Checkpoint
+from server.storage.migrations import back_up
+from tests.server.lived_in import lived_in
 from tests.server.tampering import found, in_memory, make_log, rehash
 
 pytestmark = pytest.mark.promise("AUD-1")
@@ -24,6 +28,12 @@ AT = "2026-04-01T09:00:00.000Z"
 def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Checkpoint]:
     """A log that nobody touched."""
     return make_log(tmp_path_factory.mktemp("log"))
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which everything happened, and that nobody touched."""
+    return lived_in(tmp_path_factory.mktemp("busy"))
 
 
 def chains(log: tuple[Path, Checkpoint], *changes: str, checkpoint: bool = True) -> dict[str, str]:
@@ -65,8 +75,10 @@ def test_a_log_that_was_rewritten_as_a_whole_is_found_out_by_the_checkpoint(log:
 def test_a_tail_that_was_cut_off_is_found_out_by_the_checkpoint(log: tuple[Path, Checkpoint]) -> None:
     last = log[1].position
     cut = "DELETE FROM events WHERE position = (SELECT max(position) FROM events)"  # a gap: it is of no run
-    assert chains(log, cut, checkpoint=False) == {}
-    assert chains(log, cut) == {"checkpoint": f"the log was cut off: it ends at {last - 1}"}
+    assert chains(log, cut, checkpoint=False).keys() == {"gaps"}
+    fits = "UPDATE gaps SET frequency = 2, priority = 'low'"
+    assert chains(log, cut, fits, checkpoint=False) == {}
+    assert chains(log, cut, fits) == {"checkpoint": f"the log was cut off: it ends at {last - 1}"}
 
 
 def test_steps_that_no_event_seals_are_no_part_of_the_log(log: tuple[Path, Checkpoint]) -> None:
@@ -145,7 +157,7 @@ def test_no_more_breaches_are_named_than_somebody_can_read(tmp_path: Path) -> No
     db.commit()
     db.close()
     seen = audit(path)
-    assert (len(seen.breaches), seen.found) == (MOST_NAMED, MOST_NAMED + 20)
+    assert (len(seen.breaches), seen.found) == (MOST_NAMED, 2 * (MOST_NAMED + 20))  # no chain, and no event
 
 
 def test_a_checkpoint_comes_back_from_its_file_as_it_was() -> None:
@@ -174,3 +186,83 @@ def test_a_checkpoint_that_was_changed_is_none(spoil: Callable[[str], str], code
 
 def test_a_checkpoint_of_the_empty_log_holds_against_every_log(log: tuple[Path, Checkpoint]) -> None:
     assert audit(log[0], against=replace(log[1], position=0, hash=CHAIN_START)).intact
+
+
+def test_a_busy_store_shows_what_follows_from_its_log_also_when_put_back(busy: Path, tmp_path: Path) -> None:
+    assert audit(busy).breaches == []
+    db = sqlite3.connect(busy)
+    states = {table: {row[0] for row in db.execute(f"SELECT state FROM {table}")} for table in  # noqa: S608
+              ("runs", "gaps", "decisions")}  # fmt: skip
+    db.close()
+    assert states == {
+        "runs": {"completed", "cancelled", "interrupted", "queued", "validated"},
+        "gaps": {"open", "approved", "declined", "proposed"},
+        "decisions": {"open", "approved", "rejected", "withdrawn", "expired"},
+    }  # fmt: skip
+    store, now = tmp_path / "hq.db", datetime(2026, 6, 1, tzinfo=UTC)
+    back_up(busy, tmp_path / "b.db")
+    restore(store, tmp_path / "b.db", folder=tmp_path / "backups", by="test", now=now)
+    assert audit(store).breaches == []
+
+
+FORGED = [
+    ("runs.verdict", "'ok'", "state = 'interrupted'", "ok", "unknown"),
+    ("runs.verdict", "'ok'", "state = 'queued'", "ok", "running"),
+    ("runs.state", "'completed'", "state = 'interrupted'", "completed", "interrupted"),
+    ("runs.fingerprint", "'x'", "verdict = 'unchecked'", "x", ""),
+    ("runs.conformance", "'x'", "verdict = 'unchecked'", "x", ""),
+    ("runs.drift", "x'ff'", "verdict = 'unchecked'", r"b'\xff'", ""),
+    ("runs.routine", "'other'", "state = 'queued'", "other", "nightly"),
+    ("gaps.frequency", "9", "requested_code = 'LLM-OPEN'", "9", "3"),
+    ("gaps.state", "'resolved'", "state = 'approved'", "resolved", "approved"),
+    ("gaps.priority", "'low'", "state = 'approved'", "low", "medium"),
+    ("routines.name", "'daily'", "name = 'nightly'", "daily", "nightly"),
+    ("routines.document", "'{}'", "name = 'nightly'", "sha256:", "sha256:"),
+    ("routines.document", "'['", "name = 'nightly'", "what is no document", ""),
+    ("routines.digest", "'x'", "name = 'nightly'", "x", "sha256:"),
+    ("routines.removed_at", "NULL", "name = 'weekly'", "in use", "deleted"),
+    ("routines.minion_id", "NULL", "name = 'nightly'", "nothing", ""),
+    ("decisions.state", "'open'", "state = 'rejected'", "open", "rejected"),
+    ("decisions.state", "'approved'", "state = 'open'", "approved", "open"),
+    ("decisions.answered_by", "'me'", "state = 'approved'", "me", "tok_"),
+    ("decisions.question", "'Rain?'", "state = 'open'", "sha256:", "sha256:"),
+    ("tokens.revoked_at", "NULL", "name = 'away'", "live", "revoked"),
+    ("tokens.revoked_at", "'x'", "revoked_at IS NULL", "revoked", "live"),
+    ("tokens.digest", "'mine'", "name = 'away'", "mine", ""),
+    ("tokens.scope", "'admin'", "name = 'pager'", "admin", "fire"),
+    ("tokens.bound_to", "NULL", "name = 'pager'", "nothing", "trig_"),
+    ("tokens.expires_at", "'2099'", "name = 'away'", "2099", "nothing"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "where", "there", "said"), FORGED, ids=range(len(FORGED)))
+def test_a_row_that_was_changed_by_hand_is_named_with_what_the_log_says(
+    busy: Path, place: str, value: str, where: str, there: str, said: str
+) -> None:
+    db, (table, _, column) = in_memory(busy), place.partition(".")
+    changed = db.execute(f"UPDATE {table} SET {column} = {value} WHERE {where}").rowcount  # noqa: S608
+    ids = {row[0] for row in db.execute(f"SELECT id FROM {table}")}  # noqa: S608
+    seen = [each for each in found(db) if f": {column} is " in each.what]
+    assert (changed >= 1, len(seen), {each.chain for each in seen}) == (True, changed, {table})
+    assert {each.what.partition(":")[0] for each in seen} <= ids
+    assert all(f": {column} is {there}" in each.what and f"; the log says {said}" in each.what for each in seen)
+
+
+@pytest.mark.parametrize("table", ["tokens", "gaps", "decisions", "routines", "runs"])
+def test_a_row_that_no_event_made_is_named_and_so_is_one_that_is_gone(busy: Path, table: str) -> None:
+    db = in_memory(busy)
+    unique = {"tokens": ("digest",), "runs": ("order_key",)}.get(table, ())
+    names = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+    row = dict(zip(names, db.execute(f"SELECT * FROM {table}").fetchone(), strict=True))  # noqa: S608
+    row |= {"id": "by hand"} | dict.fromkeys(unique, "by hand")
+    row |= {"position": 10_000} if "position" in row else {}
+    fits = {"gaps": {"state": "declined"}, "runs": {"head": CHAIN_START, "entries": 0}}
+    row |= fits.get(table, {})
+    marks = ", ".join("?" * len(row))
+    db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+    assert [(each.chain, each.what) for each in found(db)] == [(table, "by hand: no event says that it was made")]
+    gone = db.execute(f"SELECT min(id) FROM {table} WHERE id != 'by hand'").fetchone()[0]  # noqa: S608
+    db.execute(f"DELETE FROM {table} WHERE id IN (?, 'by hand')", (gone,))  # noqa: S608
+    (only,) = found(db)
+    assert gone in (only.chain, only.what.partition(":")[0])
+    assert "missing" in only.what

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from server.contract.digest import instant
-from server.contract.refusals import NotFound, Refusal, Refused, StoreFailed, StoreUnreadable
+from server.contract.refusals import BadDocument, NotFound, Refusal, Refused, StoreFailed, StoreUnreadable
 from server.storage.audit import audit, end_of
 from server.storage.backups import Restored, restore
-from server.storage.migrations import SCHEMA_VERSION, Step, back_up, create, examine, migrate
+from server.storage.migrations import SCHEMA_VERSION, Step, back_up, create, examine, examine_backup, migrate
+from server.storage.overview import overview
+from server.storage.reading import read_once
 from server.storage.token_store import NewToken, list_tokens, make_token, revoke_token
 from tests.server.desks import BEGIN, desk_at
 from tests.server.tampering import make_log
@@ -63,7 +68,8 @@ def test_a_restored_store_is_the_backup_and_what_was_there_is_kept(tmp_path: Pat
     assert (end_of(done.kept), done.end) == (later, end)
     # One event more: that it was put back.
     assert (audit(store, against=end).intact, end_of(store).position) == (True, end.position + 1)
-    assert [each.chain for each in audit(store, against=later).breaches] == ["checkpoint"]
+    since = f"the log was rewritten or cut off: a backup was put back at event {end.position + 1}"
+    assert [(each.chain, each.what) for each in audit(store, against=later).breaches] == [("checkpoint", since)]
     asyncio.run(_one_token(tmp_path, "after"))
     again = put_back(store, tmp_path / "b.db")
     assert again.kept == store.with_name("hq.db.before-20260402T083000Z-2")
@@ -115,7 +121,8 @@ def test_a_backup_that_is_broken_or_none_is_refused_and_the_store_stays(tmp_path
     (tmp_path / "text.db").write_text("no store at all" * 100)
     assert refusal_of(lambda: put_back(store, tmp_path / "b.db"), Refused) == "backup_broken"
     assert refusal_of(lambda: put_back(store, tmp_path / "none.db"), NotFound) == "no_such_backup"
-    assert refusal_of(lambda: put_back(store, tmp_path / "text.db"), StoreUnreadable) == "store_unreadable"
+    assert refusal_of(lambda: put_back(store, tmp_path / "text.db"), BadDocument) == "no_backup"
+    assert refusal_of(lambda: put_back(store, store), Refused) == "same_file"
     back_up(store, tmp_path / "good.db")
     nowhere = tmp_path / "no" / "hq.db"
     assert refusal_of(lambda: put_back(nowhere, tmp_path / "good.db"), StoreFailed) == "restore_failed"
@@ -133,6 +140,28 @@ def test_a_backup_can_be_put_where_there_is_no_store_or_one_that_cannot_be_read(
     assert done.kept is not None
     assert done.kept.read_text() == "what a broken disk left"
     assert audit(store, against=end).intact
+
+
+def test_a_backup_is_named_from_where_somebody_stands(tmp_path: Path) -> None:
+    store, end = make_log(tmp_path, 1)
+    with contextlib.chdir(tmp_path):
+        back_up(Path("hq/hq.db"), Path("b.db"))
+        assert examine_backup(Path("b.db")) == SCHEMA_VERSION
+        assert (audit(Path("b.db")).end, read_once(Path("b.db"), overview)["events"]) == (end, end.position)
+        assert put_back(Path("hq/hq.db"), Path("b.db")).end == end
+    assert audit(store, against=end).intact
+
+
+def test_a_store_is_read_where_nobody_may_write_unless_its_newest_entries_lie_beside_it() -> None:
+    with tempfile.TemporaryDirectory() as name:  # that of a test is closed to others
+        folder = Path(name)
+        store, end = make_log(folder, 1)
+        asyncio.run(_one_token(folder, "later", copy_to=folder / "killed"))
+        later = str(end.position + 1)
+        assert _as_somebody_else(folder, store) == later
+        assert _as_somebody_else(folder, folder / "killed" / "hq.db") == later  # by what its owner keeps beside it
+        (folder / "killed" / "hq.db-shm").unlink()
+        assert _as_somebody_else(folder, folder / "killed" / "hq.db") == "store_unreadable"
 
 
 def add_table(db: sqlite3.Connection) -> None:
@@ -187,3 +216,40 @@ async def _one_token(folder: Path, name: str, *, copy_to: Path | None = None) ->
         await desk.database.transact(make_token, name, "session", by="test", now=instant(BEGIN))
         if copy_to is not None:
             shutil.copytree(folder / "hq", copy_to, ignore=shutil.ignore_patterns("lock"))
+
+
+def _as_somebody_else(above: Path, store: Path) -> str:
+    """What reads of a store, audits and queries, say to who may read its folder and not write into it.
+
+    Root may write anywhere: a process of its own gives that up first.
+    """
+    modes = [(path, path.stat().st_mode) for path in (above, store.parent, *store.parent.iterdir())]
+    _read_of(above / "nothing.db")  # what Python loads only now it could not any more
+    heard, says = os.pipe()
+    for path, _ in modes:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        child = os.fork()
+        if child == 0:
+            try:
+                if os.geteuid() == 0:
+                    os.setgid(65534)
+                    os.setuid(65534)
+                os.write(says, _read_of(store).encode())
+            finally:
+                os._exit(0)
+        os.close(says)
+        os.waitpid(child, 0)
+        return os.read(heard, 4096).decode()
+    finally:
+        os.close(heard)
+        for path, mode in modes:
+            path.chmod(mode)
+
+
+def _read_of(store: Path) -> str:
+    try:
+        seen, held = audit(store), read_once(store, overview)
+    except Refusal as refused:
+        return refused.code
+    return str(seen.end.position) if seen.intact and held["events"] == seen.events else repr(seen)

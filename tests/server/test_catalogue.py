@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from server.catalogue.reading import bundled, read_catalogue
 from server.cli import main
 from server.contract.topology import fingerprint
-from server.domain.classification import Classification, all_steps
+from server.domain.classification import Classification, all_steps, process_of
 from tests.server.desks import desk_at
 
 pytestmark = pytest.mark.promise("PCF-1")
@@ -223,3 +224,13 @@ def test_hq_process_knows_every_process(tmp_path: Path, capsys: pytest.CaptureFi
     assert (code, out) == (2, "")
     assert err.startswith("left out: bad.yaml")
     assert "hq: There is no process 'WF-BAD' here.\nhint: use one of WF-GAP-ANNEAL, WF-INVOICE" in err
+
+
+def test_what_the_documentation_shows_is_taken_as_it_stands(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "processes.md").read_text(encoding="utf-8")
+    process, codes = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "deploy.yaml").write_text(process, encoding="utf-8")
+    (tmp_path / "pcf.yaml").write_text(codes, encoding="utf-8")
+    known = read_catalogue(tmp_path)
+    assert known.left_out == ()
+    assert process_of(known, "WF-DEPLOY-VERIFY").process == "010.004"

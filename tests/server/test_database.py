@@ -230,3 +230,18 @@ def test_what_was_handed_in_is_done_though_its_callers_left_and_the_store_is_clo
             return await added(desk)
 
     assert asyncio.run(played()) == [f"{n:03}" for n in range(calls)]
+
+
+def test_a_failure_of_the_store_that_leaves_its_transaction_open_is_taken_back_too(tmp_path: Path) -> None:
+    def torn(connection: Connection) -> None:
+        add(connection, "torn")
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    async def played() -> None:
+        async with desk_at(tmp_path) as desk:
+            (told,) = await at_once(desk, torn)
+            assert (type(told), told.code) == (StoreFailed, "store_failed")
+            assert await desk.database.transact(add, "next") == "next"
+            assert await added(desk) == ["next"]
+
+    asyncio.run(played())

@@ -220,8 +220,9 @@ def test_each_scope_sees_its_own_tools_group_by_group_and_may_call_no_other(tmp_
                 lists[who.scope] = await asker.tools()
         assert all(set(each) < set(lists["admin"]) for name, each in lists.items() if name != "admin")
         assert lists["ledger"] == [
-            "ledger_start_run", "ledger_start_block", "ledger_log_step", "ledger_finish_block",
-            "ledger_finish_run", "record_gap", "list_gaps", "list_decisions", *lists["ledger"][8:],
+            "list_routines", "list_runs", "get_run", "cancel_run", "ledger_start_run", "ledger_start_block",
+            "ledger_log_step", "ledger_finish_block", "ledger_finish_run", "record_gap", "list_gaps",
+            "list_decisions", *lists["ledger"][12:],
         ]  # fmt: skip
         assert lists["reviewer"] == ["list_gaps", "resolve_gap", "list_decisions", "decide"]
         for who in (SESSION, LEDGER, REVIEWER):

@@ -143,6 +143,17 @@ def test_a_run_that_waits_is_cancelled_with_its_order(tmp_path: Path) -> None:
     at_desk(tmp_path, scene)
 
 
+def test_a_ledger_token_calls_off_no_run_that_waits_for_a_minion(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        await prepared(desk)
+        run = (await fire(desk))["run"]
+        assert await refused(act(desk, cancel_run, run, who=LEDGER)) == "other_session"
+        assert [row.state for row in await rows(desk, RUNS)] == ["queued"]
+        assert (await act(desk, cancel_run, run, who=ADMIN))["state"] == "cancelled"
+
+    at_desk(tmp_path, scene)
+
+
 def test_a_run_whose_order_was_taken_is_not_said_to_be_cancelled(tmp_path: Path) -> None:
     async def scene(desk: Desk) -> None:
         await prepared(desk)

@@ -37,6 +37,32 @@ async def refused(desk: Desk, asker: Asker, tool: str, **arguments: Any) -> str:
     return str(said["code"])
 
 
+def test_gaps_are_listed_page_by_page_and_counted(tmp_path: Path) -> None:
+    async def scene(_: Desk, asker: Asker) -> None:
+        for number in range(7):
+            await asker.ask("record_gap", **{**SAID, "requested_code": f"LLM-{number}"})
+        pages = [await asker.ask("list_gaps", limit=3, skip=skip) for skip in (0, 3, 6)]
+        assert [len(page["gaps"]) for page in pages] == [3, 3, 1]
+        assert {page["total"] for page in pages} == {7}
+        assert len({gap["id"] for page in pages for gap in page["gaps"]}) == 7
+
+    play(tmp_path, scene)
+
+
+def test_whoever_decides_on_a_gap_is_shown_what_was_lacked_and_by_whom(tmp_path: Path) -> None:
+    async def scene(_: Desk, asker: Asker) -> None:
+        await asker.ask("record_gap", **SAID, agent_id="triage", context_samples=[{"trigger": "api"}])
+        await asker.ask("resolve_gap", gap=CODE, resolution="propose", reason="Publish a skill.")
+        (waiting,) = (await asker.ask("list_decisions"))["decisions"]
+        assert waiting["question"] == f"Close the gap {CODE} (step, met once): Publish a skill."
+        evidence = waiting["evidence"]
+        assert (evidence["description"], evidence["asked_by"]) == (SAID["description"], "admin")
+        (met,) = evidence["met"]
+        assert (met["by"], met["context_samples"]) == ("triage", [{"trigger": "api"}])
+
+    play(tmp_path, scene)
+
+
 def test_a_gap_names_a_run_that_hq_has_or_will_hear_of_and_holds_no_secret(tmp_path: Path) -> None:
     token = "ghp_" + "a1B2" * 9
 

@@ -12,6 +12,7 @@ import pytest
 from server.actions import record
 from server.actions.desk import Desk
 from server.contract.refusals import BadUse
+from server.storage.access_store import Caller
 from server.storage.event_store import in_run
 from server.storage.tables import EVENTS, RUNS, STEP_LOG
 from tests.server.desks import ADMIN, LEDGER, Asker, Clock, add_routine, client_of, desk_at, everything
@@ -123,6 +124,60 @@ def test_blocks_go_in_order_and_rigid_ones_keep_their_step(tmp_path: Path) -> No
     ]  # fmt: skip
 
 
+def test_a_rigid_step_may_be_tried_again_and_completes_its_block_only_when_it_did(tmp_path: Path) -> None:
+    async def scene(asker: Asker) -> None:
+        run = (await asker.ask("ledger_start_run", routine="oncall-triage"))["run"]
+        about = {"run": run, "block": B2}
+        await asker.ask("ledger_start_block", **about)
+        await asker.ask("ledger_log_step", **about, steps=[{**step(CLONE), "state": "failed"}])
+        said = await asker.refused("ledger_finish_block", **about)
+        assert said["code"] == "rigid_step_failed"
+        assert said["sentence"] == f"The step {CLONE} of the rigid block {B2} failed."
+        await asker.ask("ledger_log_step", **about, steps=[step(CLONE)])
+        assert (await asker.ask("ledger_finish_block", **about))["next"] == B3
+
+    play(tmp_path, scene)
+
+
+def test_what_a_session_cannot_know_of_a_step_is_refused(tmp_path: Path) -> None:
+    at = "2026-04-01T09:00:0{}.000Z"
+
+    async def scene(asker: Asker) -> None:
+        run = (await asker.ask("ledger_start_run", routine="oncall-triage"))["run"]
+        about = {"run": run, "block": B2}
+        await asker.ask("ledger_start_block", **about)
+        late = {"started_at": at.format(2), "ended_at": at.format(1)}
+        said = await asker.refused("ledger_log_step", **about, steps=[{**step(CLONE), **late}])
+        assert said["code"] == "bad_times"
+        said = await asker.refused("ledger_log_step", **about, steps=[{**step(CLONE), "agent": "hq"}])
+        assert said["code"] == "bad_agent"
+        for more in ({"started_at": "yesterday"}, {"cost": {"dollars": -5}}, {"digest_in": "xyz"}):
+            said = await asker.refused("ledger_log_step", **about, steps=[{**step(CLONE), **more}])
+            assert next(iter(more)) in said["sentence"]
+        said = await asker.refused("ledger_finish_run", run=run, outcome="failure", claimed_topology="T:nonsense")
+        assert said["code"] == "bad_claim"
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.promise("LED-2")
+def test_a_client_goes_on_with_its_runs_and_keys_when_its_token_was_rotated(tmp_path: Path) -> None:
+    async def played() -> None:
+        async with desk_at(tmp_path) as desk:
+            await add_routine(desk, "oncall-triage")
+            one, two = (Caller(f"tok_{n}", "ci", "ledger") for n in (1, 2))
+            async with client_of(desk, one) as asker:
+                said = await asker.ask("ledger_start_run", routine="oncall-triage", client_key="a")
+            async with client_of(desk, two) as asker:
+                assert await asker.ask("ledger_start_run", routine="oncall-triage", client_key="a") == said
+                await asker.ask("ledger_start_block", run=said["run"], block=B2)
+            async with client_of(desk, Caller("tok_3", "elsewhere", "ledger")) as asker:
+                refusal = await asker.refused("ledger_finish_run", run=said["run"], outcome="failure")
+                assert refusal["code"] == "other_session"
+
+    asyncio.run(played())
+
+
 def test_an_elastic_block_takes_no_step_of_a_rigid_one(tmp_path: Path) -> None:
     async def scene(asker: Asker) -> str:
         run = (await asker.ask("ledger_start_run", routine="oncall-triage"))["run"]
@@ -176,7 +231,8 @@ def test_steps_of_a_session_are_marked_attested_and_what_hq_saw_is_not(tmp_path:
                 await asker.ask("ledger_finish_run", run=await walk(asker), outcome="success")
             rows = await desk.read(lambda db: list(db.execute(STEP_LOG.select().order_by(STEP_LOG.c.position))))
             entries = [("step", row) for row in rows]
-            entries += [("event", row) for row in await desk.read(lambda db: list(db.execute(EVENTS.select())))]
+            mine = EVENTS.select().where(EVENTS.c.run_id.is_not(None))
+            entries += [("event", row) for row in await desk.read(lambda db: list(db.execute(mine)))]
             (run,) = await desk.read(lambda db: list(db.execute(RUNS.select())))
             assert run.entries == len(entries)
             assert all(in_run(kind, row) for kind, row in entries)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,12 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from server.asking import over_http
+from server.asking import ask, over_http
 from server.cli import hq
-from server.config import Address, HqHome, address_of, door_open, is_owned, owned, read_holder
-from server.contract.refusals import Refusal
+from server.config import (
+    Address,
+    HqHome,
+    _unusable,
+    address_of,
+    door_open,
+    is_owned,
+    owned,
+    public_url,
+    read_holder,
+)
+from server.contract.refusals import BadUse, Refusal
 from server.serving import bind
 from server.storage.migrations import back_up, create
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.promise("HQ-3")
 
@@ -85,6 +98,71 @@ def test_a_folder_or_port_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
     with closing(bind(0)) as taken:
         taken.listen()
         assert code_of(lambda: bind(taken.getsockname()[1])) == "port_taken"
+
+
+@pytest.mark.parametrize(
+    ("number", "helps"),
+    [
+        (errno.ENOSPC, "free space on its disk, or"), (errno.EROFS, "see to it that you may write there, or"),
+        (errno.EACCES, "see to it that you may write there, or"), (errno.ENOTDIR, "give another folder"),
+    ],
+    ids=["full", "read-only", "no right", "no folder"],
+)  # fmt: skip
+def test_the_hint_of_a_home_that_cannot_be_used_says_what_helps(number: int, helps: str) -> None:
+    refusal = _unusable(HqHome(Path("/srv/hq")), OSError(number, os.strerror(number)))
+    assert (refusal.code, refusal.hint.startswith(helps)) == ("home_unusable", True)
+    assert refusal.hint.endswith("give another folder with --home")
+
+
+def test_a_command_waits_for_an_owner_that_is_only_starting_and_goes_through_it(tmp_path: Path) -> None:
+    home, told = HqHome(tmp_path / "hq"), []
+    body = b'HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{"done": true}'
+
+    def asked() -> None:
+        told.append(ask(home, "hq token", "token.list", {}, who="me", starts_s=60))
+
+    with owned(home, "hq serve") as lock:
+        with pytest.raises(Refusal) as refused:  # it does not wait for ever
+            ask(home, "hq token", "token.list", {}, who="me", starts_s=0.01)
+        assert (refused.value.code, "`hq serve` (process" in refused.value.sentence) == ("home_held", True)
+        waiting = threading.Thread(target=asked)
+        waiting.start()
+        with _answering(body) as url, door_open(home, "secret"):
+            lock.say(url=url)
+            assert wait_until(lambda: not waiting.is_alive(), 30)
+    assert told == [{"done": True}]
+
+
+def test_a_command_does_not_wait_for_an_owner_that_never_serves(tmp_path: Path) -> None:
+    home = HqHome(tmp_path / "hq")
+    with owned(home, "hq restore"):
+        assert code_of(lambda: ask(home, "hq token", "token.list", {}, who="me", starts_s=3600)) == "home_held"
+
+
+@pytest.mark.parametrize(
+    ("said", "is_good"),
+    [
+        ("https://hq.example.com", True), ("http://hq.lan:8080", True), ("https://[fd00::1]:8443", True),
+        ("HTTPS://HQ.example.com", True), ("nonsense", False), ("hq.example.com", False), ("https://", False),
+        ("ftp://hq.example.com", False), ("https://hq.example.com/hq", False), ("https://a:b@hq.lan", False),
+        ("https://hq.lan?x=1", False), ("https://hq.lan#x", False), ("https://hq.lan:0", False),
+        ("https://hq.lan:70000", False), ("https://hq.lan:", False), ("https://hq lan", False),
+        ("https://hq.lan\n", False), ("https://-hq.lan", False), ("https://hq.lan//", False),
+    ],
+)  # fmt: skip
+def test_a_public_address_is_scheme_host_and_port_alone(
+    said: str, is_good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in (said, f"{said}/"):
+        monkeypatch.setenv("HQ_PUBLIC_URL", text)
+        if is_good:
+            assert public_url() == said
+            continue
+        with pytest.raises(BadUse) as caught:
+            public_url()
+        assert (caught.value.code, caught.value.exit_code) == ("bad_public_url", 2)
+    monkeypatch.setenv("HQ_PUBLIC_URL", "")
+    assert public_url() is None
 
 
 def test_who_answers_nothing_or_something_strange_is_told_as_such() -> None:

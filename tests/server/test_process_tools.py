@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,8 @@ import pytest
 
 from server.catalogue.reading import bundled
 from server.domain.places import Place, fitting
-from server.storage.access_store import Caller
 from tests.contract.test_process_document import SEED_V02
-from tests.server.desks import LEDGER, REVIEWER, SESSION, Asker, client_of, desk_at
+from tests.server.desks import LEDGER, REVIEWER, SESSION, Asker, play_as
 
 OWN = """\
 code: WF-SECOND
@@ -24,18 +21,6 @@ blocks:
 variants:
   - {code: V01, name: Nightly, trigger: schedule, steps: [{code: LLM-CHECK, name: Check it}]}
 """
-
-
-def play(
-    folder: Path, scene: Callable[[Asker], Awaitable[Any]], who: Caller = SESSION, mode: str = "auto"
-) -> Any:
-    """What a scene with a client answers."""
-
-    async def played() -> Any:
-        async with desk_at(folder) as desk, client_of(desk, who, mode) as asker:
-            return await scene(asker)
-
-    return asyncio.run(played())
 
 
 def found(text: str) -> list[tuple[str, str]]:
@@ -49,7 +34,7 @@ def test_a_step_is_found_with_its_path_from_domain_to_step(tmp_path: Path, mode:
     async def scene(asker: Asker) -> dict[str, Any]:
         return await asker.ask("find_process", text="push branch", limit=1)
 
-    answer = play(tmp_path, scene, mode=mode)
+    answer = play_as(tmp_path, scene, mode=mode)
     assert answer["matches"] == [{
         "kind": "step", "code": "SCR-PUSH-BRANCH", "name": "Push to claude/* branch",
         "path": {"L0": "040 AOP", "L1": "040.001 AOP-SESS", "L2": "WF-ROUTINE-EXEC", "L3": "040.001.04",
@@ -108,7 +93,7 @@ def test_list_variants_says_the_seeds_metadata_of_v02_to_the_letter(tmp_path: Pa
     async def scene(asker: Asker) -> dict[str, Any]:
         return await asker.ask("list_variants", process="WF-ROUTINE-EXEC")
 
-    answer = play(tmp_path, scene, LEDGER)
+    answer = play_as(tmp_path, scene, LEDGER)
     assert (answer["process"], answer["fingerprint"]) == ("WF-ROUTINE-EXEC", "T:36a61784")
     variants = {each["code"]: each for each in answer["variants"]}
     assert {code: each["trigger"] for code, each in variants.items()} == {
@@ -130,7 +115,7 @@ def test_a_variants_own_steps_make_its_own_sequence_and_fingerprint(tmp_path: Pa
         refused = await asker.refused("list_variants", process="040.001")
         return variants, refused, await asker.ask("find_process", text="WF-SECOND")
 
-    variants, refused, matches = play(tmp_path, scene)
+    variants, refused, matches = play_as(tmp_path, scene)
     assert variants["canonical"] == ["LLM-EXECUTE-PROMPT"]
     assert [each["canonical"] for each in variants["variants"]] == [["LLM-CHECK"]]
     assert variants["fingerprint"] != variants["variants"][0]["fingerprint"]
@@ -143,7 +128,7 @@ def test_a_process_that_there_is_not_is_refused_with_those_there_are(tmp_path: P
     async def scene(asker: Asker) -> list[dict[str, Any]]:
         return [await asker.refused("list_variants", process=text) for text in ("WF-NONE", "010.002", "")]
 
-    said = play(tmp_path, scene)
+    said = play_as(tmp_path, scene)
     assert {each["code"] for each in said} == {"unknown_process"}
     assert said[0]["hint"] == "use one of WF-GAP-ANNEAL, WF-ROUTINE-EXEC"
 
@@ -152,7 +137,7 @@ def test_sessions_and_ledgers_may_look_processes_up_and_others_do_not_see_the_to
     async def tools(asker: Asker) -> set[str]:
         return set(await asker.tools()) & {"find_process", "list_variants"}
 
-    assert [len(play(tmp_path, tools, who)) for who in (SESSION, LEDGER, REVIEWER)] == [2, 2, 0]
+    assert [len(play_as(tmp_path, tools, who)) for who in (SESSION, LEDGER, REVIEWER)] == [2, 2, 0]
 
 
 def test_a_place_says_what_more_its_file_says() -> None:

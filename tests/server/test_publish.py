@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from server.actions.desk import Desk
+from server.actions.entrust import create_token
 from server.actions.fire import run_routine
 from server.actions.publish import create_routine, delete_routine, update_routine
 from server.actions.rotate import rotate_routine_token
@@ -18,7 +19,7 @@ from server.storage.access_store import caller_of
 from server.storage.definition_store import find_routine
 from server.storage.tables import CALLS, ORDERS, ROUTINE_HISTORY, ROUTINES, RUNS, TOKENS
 from server.storage.token_store import digest_of_token
-from tests.server.desks import Clock, desk_at
+from tests.server.desks import ADMIN, Clock, desk_at
 from tests.server.joined_minions import act, events, join_minion, leave, rows
 
 NIGHTLY = {
@@ -214,6 +215,18 @@ def test_a_deleted_routine_leaves_its_runs_and_frees_its_name(tmp_path: Path) ->
         assert await refused(act(desk, delete_routine, "nightly")) == "no_such_routine"
         assert (await act(desk, create_routine, NIGHTLY))["id"] != made["id"]
         assert [row.document is None for row in await rows(desk, ROUTINE_HISTORY)].count(True) == 1
+
+    at_desk(tmp_path, scene)
+
+
+def test_a_session_that_renews_a_routines_token_ends_none_of_an_operators(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        await act(desk, create_routine, NIGHTLY)
+        ours = await act(desk, create_token, "sentry", "fire", routine="nightly", who=ADMIN)
+        for _ in range(3):
+            await act(desk, rotate_routine_token, "nightly")
+        live = [row for row in await rows(desk, TOKENS) if row.revoked_at is None]
+        assert (len(live), ours["id"] in {row.id for row in live}) == (3, True)
 
     at_desk(tmp_path, scene)
 

@@ -127,7 +127,7 @@ def test_what_is_not_there_is_refused_with_a_sentence_and_a_hint(tmp_path: Path,
             for uri, sentence, code in (
                 ("hq://runs/run_01AAAA", "There is no run run_01AAAA. Hint: list_runs shows", "no_such_run"),
                 ("hq://routines/none", "There is no routine none. Hint: list_routines", "no_such_routine"),
-                ("hq://processes/WF-NONE", "There is no process WF-NONE. Hint: find_", "no_such_process"),
+                ("hq://processes/WF-NONE", "There is no process 'WF-NONE' here. Hint: use one", "unknown_process"),
                 ("hq://secrets", "Unknown resource", None),
             ):
                 with pytest.raises(MCPError, match=sentence) as caught:
@@ -135,7 +135,7 @@ def test_what_is_not_there_is_refused_with_a_sentence_and_a_hint(tmp_path: Path,
                 assert (caught.value.error.code, caught.value.error.data.get("code")) == (-32602, code)
             with pytest.raises(MCPError) as caught:
                 await asker.client.read_resource("hq://processes/WF-NONE")
-            assert caught.value.error.data["code"] == "no_such_process"
+            assert caught.value.error.data["code"] == "unknown_process"
 
     play(tmp_path, scene)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ import pytest
 
 from server.contract.refusals import Refusal
 from server.domain.skill_files import MOST_BYTES, MOST_FILES, checked_skill
-from server.storage.access_store import Caller
 from server.storage.tables import EVENTS, SKILLS
 from tests.house.source_tree import ROOT
-from tests.server.desks import LEDGER, REVIEWER, SESSION, Asker, client_of, desk_at
+from tests.server.desks import LEDGER, REVIEWER, SESSION, Asker, desk_at, play_as
 
 # Spelled in two, so that nobody who looks for secrets finds one here.
 SECRET = "ghp_" + "A1b2C3d4E5f6G7h8I9j0"
@@ -28,18 +27,6 @@ def skill(name: str = "look-at-logs", *metadata: str, more: str = "", tools: str
     lines += [f"allowed-tools: {tools}"] if tools else []
     lines += ["metadata:", *(f"  {line}" for line in metadata)] if metadata else []
     return "\n".join(["---", *lines, "---", f"# Look{more}", ""])
-
-
-def play(
-    folder: Path, scene: Callable[[Asker], Awaitable[Any]], who: Caller = SESSION, mode: str = "auto"
-) -> Any:
-    """What a scene with a client answers."""
-
-    async def played() -> Any:
-        async with desk_at(folder) as desk, client_of(desk, who, mode) as asker:
-            return await scene(asker)
-
-    return asyncio.run(played())
 
 
 def rows_of(folder: Path, table: Any) -> list[Any]:
@@ -66,7 +53,7 @@ def test_a_skill_published_twice_to_the_byte_is_one_version(tmp_path: Path, mode
     async def scene(asker: Asker) -> tuple[dict[str, Any], dict[str, Any]]:
         return await asker.ask("publish_skill", files=files), await asker.ask("publish_skill", files=files)
 
-    one, two = play(tmp_path, scene, mode=mode)
+    one, two = play_as(tmp_path, scene, mode=mode)
     assert (one["skill"], one["version"], one["new"], one["code"]) == ("look-at-logs", 1, True, "LLM-LOOK-AT-LOGS")
     assert two == one | {"new": False}
     assert [(row.name, row.version) for row in rows_of(tmp_path, SKILLS)] == [("look-at-logs", 1)]
@@ -84,7 +71,7 @@ def test_what_a_version_newly_may_do_is_said_and_what_it_no_longer_may(tmp_path:
     async def scene(asker: Asker) -> list[dict[str, Any]]:
         return [await asker.ask("publish_skill", files={"SKILL.md": text}) for text in texts]
 
-    one, two, three, again = play(tmp_path, scene)
+    one, two, three, again = play_as(tmp_path, scene)
     assert one["permissions"] == {
         "effects": {"added": ["message:slack"], "removed": []},
         "tools": {"added": ["Bash(git:*)", "Read"], "removed": []},
@@ -110,7 +97,7 @@ def test_a_call_that_comes_again_with_its_key_is_answered_alike(tmp_path: Path) 
         assert await asker.ask("publish_skill", **said) == await asker.ask("publish_skill", **said)
         return await asker.refused("publish_skill", files={"SKILL.md": skill(more="!")}, client_key="k")
 
-    assert play(tmp_path, scene)["code"] == "client_key_reused"
+    assert play_as(tmp_path, scene)["code"] == "client_key_reused"
 
 
 def test_a_skill_is_looked_at_by_version_and_file_by_file(tmp_path: Path) -> None:
@@ -131,7 +118,7 @@ def test_a_skill_is_looked_at_by_version_and_file_by_file(tmp_path: Path) -> Non
         gone = await asker.refused("get_skill", name="look-at-logs", file="references/a.md")
         assert (gone["code"], gone["hint"]) == ("no_such_file", "get_skill lists its files: SKILL.md")
 
-    play(tmp_path, scene)
+    play_as(tmp_path, scene)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in SKILLS_FOLDER.iterdir() if path.is_dir()))
@@ -206,7 +193,7 @@ def test_what_version_control_and_python_leave_behind_is_left_out_and_said(tmp_p
         first = await asker.ask("publish_skill", files=plain | beside)
         return first, await asker.ask("publish_skill", files=plain)
 
-    one, two = play(tmp_path, scene)
+    one, two = play_as(tmp_path, scene)
     assert one["ignored"] == [".DS_Store", ".git/config", "b.pyc", "scripts/__pycache__/a.pyc"]
     assert (two["digest"], two["new"]) == (one["digest"], False)
 
@@ -219,7 +206,7 @@ def test_a_skill_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
         said.append(await asker.refused("publish_skill", files={"SKILL.md": GOOD}, name="other"))
         return [each["code"] for each in said]
 
-    assert play(tmp_path, scene) == ["skill_holds_secret", "rigid_code", "skill_name_differs"]
+    assert play_as(tmp_path, scene) == ["skill_holds_secret", "rigid_code", "skill_name_differs"]
     assert (rows_of(tmp_path, SKILLS), rows_of(tmp_path, EVENTS)) == ([], [])
     kept = b"".join(path.read_bytes() for path in (tmp_path / "hq").iterdir() if path.is_file())
     assert SECRET.encode() not in kept
@@ -229,6 +216,6 @@ def test_only_sessions_publish_and_ledgers_may_read(tmp_path: Path) -> None:
     async def tools(asker: Asker) -> set[str]:
         return set(await asker.tools()) & {"publish_skill", "get_skill", "list_skills"}
 
-    assert play(tmp_path, tools, SESSION) == {"publish_skill", "get_skill", "list_skills"}
-    assert play(tmp_path, tools, LEDGER) == {"get_skill", "list_skills"}
-    assert play(tmp_path, tools, REVIEWER) == set()
+    assert play_as(tmp_path, tools, SESSION) == {"publish_skill", "get_skill", "list_skills"}
+    assert play_as(tmp_path, tools, LEDGER) == {"get_skill", "list_skills"}
+    assert play_as(tmp_path, tools, REVIEWER) == set()

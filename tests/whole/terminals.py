@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -33,6 +34,7 @@ class Terminal:
         self.process = process
         self.shown = ""
         self._read = 0
+        self._broken_off = False
 
     def wait_for(self, words: str) -> None:
         """Read until these words stand in what was shown since the last such wait."""
@@ -47,12 +49,19 @@ class Terminal:
         self.wait_for(prompt)
         end = "" if line in (END_OF_INPUT, INTERRUPT) else "\n"
         os.write(self._fd, (line + end).encode())
+        self._broken_off = line == INTERRUPT
 
     def ended(self) -> int:
         """Read on until the program is gone; its exit status."""
         until = time.monotonic() + PATIENCE_S
-        while self._take(until):
+        while self._take(until if not self._broken_off else min(until, time.monotonic() + 1)):
             pass
+        while self._broken_off and self.process.poll() is None and time.monotonic() < until:
+            # Python misses a signal that comes just before it begins to read: whoever meant it presses again.
+            with contextlib.suppress(OSError):
+                os.write(self._fd, INTERRUPT.encode())
+            while self._take(min(until, time.monotonic() + 1)):
+                pass
         return self.process.wait(PATIENCE_S)
 
     def _take(self, until: float) -> bool:

@@ -82,7 +82,8 @@ def terminal(home: Home, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command in another terminal, which goes on; it is gone at the end."""
     process = subprocess.Popen(
         command_line(home, *words), env=clean_environment(home), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # Unbuffered: `communicate` reads the pipe itself, and would miss what `readline` took in beyond its line.
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
         # As at a terminal: who runs tests in a shell's background hands down that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip

@@ -76,7 +76,7 @@ def test_a_token_is_shown_once_on_stdout_and_revoking_it_works_at_once(tmp_path:
         assert caller.get("/metrics")[0] == 401
         caller.close()
         other = Caller(server.url, rotated["token"])
-        assert other.call("list_gaps") == {"gaps": []}
+        assert other.call("list_gaps") == {"gaps": [], "total": 0}
         other.close()
         refused = hq(home, "token", "revoke", made["id"])
         assert (refused.returncode, "was revoked before" in refused.stderr) == (3, True)
@@ -155,6 +155,43 @@ def test_a_backup_of_a_running_hq_is_looked_through_and_put_back(tmp_path: Path)
         caller.close()
 
 
+@pytest.mark.promise("AUD-2")
+def test_what_is_no_backup_and_the_store_itself_are_refused_as_such(tmp_path: Path) -> None:
+    home, last = tmp_path / "hq", tmp_path / "last.json"
+    token(home)
+    assert hq(home, "verify", "--checkpoint", str(last)).returncode == 0
+    for command in (("verify", "--backup"), ("restore",)):
+        refused = hq(home, *command, str(last))
+        assert (refused.returncode, "is no backup of HQ's" in refused.stderr) == (2, True)
+        assert "give a file that hq" in refused.stderr
+        gone = hq(home, *command, str(tmp_path / "gone.db"))
+        assert (gone.returncode, "There is no backup" in gone.stderr) == (2, True)
+    refused = hq(home, "restore", "--yes", str(home / "hq.db"))
+    assert (refused.returncode, "is the store itself" in refused.stderr) == (3, True)
+    # From where somebody stands: a name without a folder.
+    near = os.path.relpath(tmp_path / "b.db")
+    assert hq(home, "backup", near).returncode == 0
+    assert told(home, "verify", "--backup", near)["intact"] is True
+
+
+@pytest.mark.promise("AUD-1")
+def test_rows_that_were_forged_are_named_and_shown_as_far_as_they_go(tmp_path: Path) -> None:
+    home = tmp_path / "hq"
+    token(home)
+    row = {"id": "dec_forged", "kind": "gap", "subject": "g", "question": "Do?", "evidence": "{}", "digest": "d",
+           "state": "approved", "asked_by": "me", "asked_at": "2026-04-01T09:00:00.000Z"}  # fmt: skip
+    db = sqlite3.connect(home / "hq.db")
+    marks = ", ".join("?" * len(row))
+    db.execute(f"INSERT INTO decisions ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+    db.commit()
+    db.close()
+    seen = hq(home, "verify")
+    assert (seen.returncode, "what HQ shows does not follow from it" in seen.stdout) == (1, True)
+    assert "decisions: dec_forged: no event says that it was made" in seen.stdout
+    shown = hq(home, "decisions", "--state", "any")
+    assert (shown.returncode, "approved by nobody that is known" in shown.stdout) == (0, True)
+
+
 def test_a_port_that_is_taken_is_refused_and_the_home_is_free_again(tmp_path: Path) -> None:
     with served(tmp_path / "one") as server:
         port = server.url.rpartition(":")[2]
@@ -195,11 +232,12 @@ def test_a_reader_that_goes_away_is_told_nothing(tmp_path: Path) -> None:
 
 
 def _cut(store: Path) -> None:
-    """Take the newest event away, as who may write the file can."""
+    """Take the newest event away, and the token that it is of, as who may write the file can."""
     db = sqlite3.connect(store)
     (text,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'events_keep'").fetchone()
     db.execute("DROP TRIGGER events_keep")
     db.execute("DELETE FROM events WHERE position = (SELECT max(position) FROM events)")
+    db.execute("DELETE FROM tokens WHERE position = (SELECT max(position) FROM tokens)")
     db.execute(text)
     db.commit()
     db.close()

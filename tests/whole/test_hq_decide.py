@@ -91,7 +91,9 @@ def test_a_decision_is_listed_shown_and_answered_the_same_way(tmp_path: Path, se
         scene(None)
     with closing(sqlite3.connect(home / "hq.db")) as store:
         events = [
-            json.loads(row[0]) for row in store.execute("SELECT data FROM events WHERE type LIKE 'decision.%'")
+            json.loads(data)
+            for type_, data in store.execute("SELECT type, data FROM events ORDER BY position")
+            if type_ in ("decision.approved", "decision.rejected")
         ]
     assert [each["door"] for each in events] == ["cli", "cli"]
     assert told(home, "verify")["intact"] is True
@@ -109,6 +111,7 @@ def test_a_person_at_a_terminal_is_asked_and_only_a_yes_decides(tmp_path: Path) 
             terminal.wait_for("Use it?")
             terminal.type("Approve? [y/N]: ", line)
             assert terminal.ended() == status, terminal.shown
+            assert ("Nothing was decided." in terminal.shown) == (status == 130), terminal.shown
     assert state_of(home, decision)["state"] == "approved"
 
 
