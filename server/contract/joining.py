@@ -13,7 +13,7 @@ from pydantic import Field
 from .documents import WireMessage, WirePart
 from .orders import Key, Order
 from .reports import RunReport
-from .spelling import MinionId, Moment, RoutineId, RunId, Slug
+from .spelling import DecisionId, MinionId, Moment, RoutineId, RunId, Slug
 
 # Seconds that HQ keeps a poll waiting at most: less than what proxies and address translators forget.
 LONGEST_WAIT_S: Final = 25.0
@@ -57,12 +57,16 @@ class Have(WireMessage):
 
 
 class HeldRoutine(WirePart):
-    """A routine that a minion is to have: its admitted document and which version it is."""
+    """A routine that a minion is to have: its admitted document and which version it is.
+
+    `handled_until` is up to when another one, that had it before, saw to its slots.
+    """
 
     id: RoutineId
     document: dict[str, Any]
     digest: _Digest
     revision: int
+    handled_until: Moment | None = None
 
 
 class HeldSkill(WirePart):
@@ -103,8 +107,35 @@ class SlotAtRisk(WirePart):
     grace_until: Moment
 
 
+class RoutineTrouble(WirePart):
+    """Why a routine that HQ gave a minion is not in force there."""
+
+    routine: RoutineId
+    sentence: _Words
+    hint: _Words | None = None
+
+
+class Hold(WirePart):
+    """What waits on a minion for a person; `digest` is of the question and of all that it is about.
+
+    `about` is what a person should know before they answer: what changes, and what it may do then.
+    """
+
+    id: DecisionId
+    kind: _Line
+    routine: Slug
+    question: _Words
+    about: dict[str, Any]
+    digest: _Digest
+    opened_at: Moment
+
+
 class Beat(WireMessage):
-    """How a minion stands, and what it waits for: HQ answers when it has something, or after `wait_s`."""
+    """How a minion stands, and what it waits for: HQ answers when it has something, or after `wait_s`.
+
+    At `cursor` it has, and goes by, all that HQ had for it then. `released` are routines that it does not start by
+    itself any more, and up to when it saw to their slots; `held` all that waits there for a person.
+    """
 
     minion: MinionId
     cursor: _Line | None = None
@@ -113,6 +144,18 @@ class Beat(WireMessage):
     next_due: SlotAtRisk | None = None
     health: _Words | None = None
     settled: Annotated[tuple[Settled, ...], Field(max_length=500)] = ()
+    released: Annotated[dict[RoutineId, Moment], Field(max_length=10_000)] = Field(default_factory=dict)
+    troubles: Annotated[tuple[RoutineTrouble, ...], Field(max_length=100)] = ()
+    held: Annotated[tuple[Hold, ...], Field(max_length=100)] = ()
+
+
+class Question(WirePart):
+    """What HQ would like to know of a routine just now: `why` it runs or does not, today or at a time of day."""
+
+    id: Key
+    kind: Literal["why"]
+    routine: Slug
+    at: _Line | None = None
 
 
 class News(WireMessage):
@@ -120,6 +163,14 @@ class News(WireMessage):
 
     cursor: str
     orders: tuple[Order, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+
+class Answers(WireMessage):
+    """What a minion says to HQ's questions, by the question's id; `refused` where it cannot say."""
+
+    minion: MinionId
+    answers: Annotated[dict[Key, dict[str, Any]], Field(max_length=50)]
 
 
 class Reports(WireMessage):

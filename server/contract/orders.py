@@ -1,4 +1,4 @@
-"""What HQ says to a minion: run, cancel, pause or resume, as a message of the wire."""
+"""What HQ says to a minion: run, cancel, pause, resume or go on as a person decided, as a message of the wire."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from .documents import WireMessage
 from .plain_words import wrong
-from .spelling import LONGEST_CONTENT, Moment, RunId, Slug
+from .spelling import LONGEST_CONTENT, DecisionId, Moment, RunId, Slug
 
 
 def _printable(text: str) -> str:
@@ -23,20 +23,28 @@ Key = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 class Order(WireMessage):
     """One order. `key` makes it idempotent: a minion carries out each key once, however often it is sent.
 
-    `routine` is a name; `run` the run to stop (`cancel` only needs it); `input` text from outside, never
-    trusted, at most 65,536 characters; `issued_at` an instant of HQ's clock.
+    `routine` is a name; `run` the run to open, or to stop (`cancel` needs it); `input` text from outside, never
+    trusted, at most 65,536 characters; `issued_at` an instant of HQ's clock. A run that HQ's own schedule asks for
+    carries the `slot` that it is for. `decide` carries the `decision` that waits there, the `digest` of what was
+    decided upon, and the `answer`.
     """
 
     id: Key
-    kind: Literal["run", "cancel", "pause", "resume"]
+    kind: Literal["run", "cancel", "pause", "resume", "decide"]
     routine: Slug
     key: Key
     input: Annotated[str, Field(max_length=LONGEST_CONTENT)] | None = None
     run: RunId | None = None
+    slot: Moment | None = None
+    decision: DecisionId | None = None
+    digest: Annotated[str, Field(max_length=200)] | None = None
+    answer: Literal["approve", "reject"] | None = None
     issued_at: Moment
 
     @model_validator(mode="after")
-    def _cancel_names_its_run(self) -> Order:
+    def _is_whole(self) -> Order:
         if self.kind == "cancel" and self.run is None:
             raise wrong("missing_field", "is missing", "say which run to cancel", at="run")
+        if self.kind == "decide" and None in (self.decision, self.answer):
+            raise wrong("missing_field", "is missing", "say what was decided, and how", at="decision")
         return self
