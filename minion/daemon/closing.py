@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from minion.clock import Clock
-from minion.config import Config
+from minion.config import Config, Home
+from minion.store.local_db import read_only
+from minion.store.outbox import any_unwritten, keep_bodies, without_body
 from minion.store.run_end import end_run, last_heard, prune
 from minion.store.run_log import last_taken, take_event
 from minion.wire import Event, kept_events
@@ -58,7 +60,19 @@ class Closing:
         final, folders = await self._writer.transact(end_and_prune)
         for folder in folders:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await self._write_reports()
         return final
+
+    async def _write_reports(self) -> None:
+        """Write down what HQ is to hear of runs that ended, so that they may be pruned before it does."""
+
+        def read() -> list[tuple[str, str]]:
+            with read_only(Home(self._runs_dir.parent).store) as db:
+                return without_body(db)
+
+        if await self._writer.transact(any_unwritten):
+            bodies = await asyncio.to_thread(read)
+            await self._writer.transact(lambda db: keep_bodies(db, bodies))
 
     async def close_left_behind(self, run_id: str, folder: Path, why: str) -> RunState:
         """Close a run that nobody closed when it ended: as its runner said, else `interrupted` because of `why`.

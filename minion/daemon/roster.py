@@ -41,6 +41,8 @@ class Roster:
     take_in: Callable[[Sequence[Seen]], Awaitable[list[Read]]]
     alert: Callable[[str, str], None]
     zone: str
+    # From when on the slots of routines are this minion's, by id, where another one had them before (an instant).
+    begins: Callable[[], Mapping[str, str]] = dict
     since: datetime | None = None
     schedules: Schedules = field(default_factory=Schedules)
     problems: dict[str, str] = field(default_factory=dict)
@@ -136,8 +138,11 @@ class Roster:
         for (routine_id, trigger), until in done.items():
             by_routine.setdefault(routine_id, {})[trigger] = until
         current: dict[str, list[str]] = {}
+        begins = self.begins()
         for kept in routines:
             since = max(parse_instant(kept.changed_at), self.since or parse_instant(kept.changed_at))
+            if begins.get(kept.id):
+                since = parse_instant(begins[kept.id])
             entries = entries_of(
                 kept.id, kept.document, default_zone=self.zone, since=since,
                 handled=by_routine.get(kept.id, {}), schedules=self.schedules,

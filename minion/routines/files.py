@@ -42,34 +42,62 @@ class Read:
     refusal: Refusal | None = None
 
 
+def hq_routines(home: Home) -> Path:
+    """Where the routines lie that HQ gave this minion; nobody edits them here."""
+    return home.routines / "hq"
+
+
+def is_from_hq(home: Home, path: Path) -> bool:
+    """Whether a routine's file is one of HQ's."""
+    return path.parent == hq_routines(home)
+
+
 def all_routine_files(home: Home) -> list[Path]:
-    """The routine files of a home by name; with a dot in front it is a draft, or an earlier state, and none."""
-    files = sorted(home.routines.iterdir()) if home.routines.is_dir() else []
-    return [path for path in files if path.suffix in SUFFIXES and path.name[0] != "." and path.is_file()]
+    """The routine files of a home by name; with a dot in front it is a draft, or an earlier state, and none.
+
+    Where HQ gave a routine of a name that one of the minion's own has, the own one counts.
+    """
+    found: dict[str, list[Path]] = {}
+    for folder in (home.routines, hq_routines(home)):
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        own = set(found)
+        for path in files:
+            if path.suffix in SUFFIXES and path.name[0] != "." and path.is_file() and path.stem not in own:
+                found.setdefault(path.stem, []).append(path)
+    return [path for name in sorted(found) for path in found[name]]
 
 
 def look_at_files(home: Home) -> list[Seen]:
     """The first file of each routine as it is now, by name; cheap, for a daemon looks every few seconds."""
     found: dict[str, Seen] = {}
-    try:
-        with os.scandir(home.routines) as entries:
-            files = sorted((entry.name, entry) for entry in entries if entry.name.endswith(SUFFIXES))
-    except OSError:
-        return []
-    for file, entry in files:
-        name = file.rpartition(".")[0]
-        with contextlib.suppress(OSError):  # it went away meanwhile
-            if name in found or file[0] == "." or not entry.is_file():
-                continue
-            told = entry.stat()
-            signature = f"{told.st_mtime_ns} {told.st_size} {told.st_ino} {told.st_ctime_ns}"
-            found[name] = Seen(entry.path, name, signature, max(told.st_mtime, told.st_ctime))
-    return list(found.values())
+    for folder in (home.routines, hq_routines(home)):
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in sorted((each for each in entries if each.name.endswith(SUFFIXES)), key=_by_name):
+                _look_at(entry, found)
+    return sorted(found.values(), key=lambda seen: seen.name)
+
+
+def _by_name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _look_at(entry: os.DirEntry[str], found: dict[str, Seen]) -> None:
+    name = entry.name.rpartition(".")[0]
+    with contextlib.suppress(OSError):  # it went away meanwhile
+        if name in found or entry.name[0] == "." or not entry.is_file():
+            return
+        told = entry.stat()
+        signature = f"{told.st_mtime_ns} {told.st_size} {told.st_ino} {told.st_ctime_ns}"
+        found[name] = Seen(entry.path, name, signature, max(told.st_mtime, told.st_ctime))
 
 
 def routine_files(home: Home, name: str) -> list[Path]:
-    """The files of a routine in the home; one, unless somebody put a second one there."""
-    return [path for suffix in SUFFIXES if (path := home.routines / f"{name}{suffix}").is_file()]
+    """The files of a routine in the home; one, unless somebody put a second one there. HQ's where it has no own."""
+    for folder in (home.routines, hq_routines(home)):
+        found = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+        if found:
+            return found
+    return []
 
 
 def read_file(path: Path) -> bytes:

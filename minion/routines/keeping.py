@@ -26,7 +26,7 @@ from minion.config import Config, Home, write_private
 from minion.engines.registry import AVAILABLE
 from minion.repositories import top_level
 from minion.routines.added import Added
-from minion.routines.files import SUFFIXES, Read, Seen, as_before, read_file, routine_files
+from minion.routines.files import SUFFIXES, Read, Seen, as_before, is_from_hq, read_file, routine_files
 from minion.routines.process_file import PROCESS, process_file
 from minion.skills.loader import check_codes, check_requires, load_skill
 from minion.store.local_db import read_only
@@ -130,6 +130,7 @@ class RoutineKeeper:
             (document,) = await admit(self.writer, [routine_candidate(source, body)])
         if fit:
             await self._check_fit(document)
+        self._refuse_hqs(document["name"])
         # A name without a known ending was read as YAML, which JSON is too.
         suffix = source.suffix if source.suffix in SUFFIXES else ".yaml"
         return _Ready(self._owned(document), body, self.home.routines / f"{document['name']}{suffix}", due)
@@ -158,10 +159,16 @@ class RoutineKeeper:
 
     async def remove(self, name: str) -> None:
         """Take a routine out of use and its file away; its runs and history stay. Raises `NotFound`."""
+        self._refuse_hqs(name)
+        await self.forget(name)
+        for file in routine_files(self.home, name):
+            if not is_from_hq(self.home, file):
+                file.unlink()
+
+    async def forget(self, name: str) -> None:
+        """Take a routine out of use; its file is somebody else's to remove. Raises `NotFound`."""
         now = self._now()
         await self.writer.transact(lambda db: remove_routine(db, name, now=now))
-        for file in routine_files(self.home, name):
-            file.unlink()
 
     async def current(self, text: str) -> KeptRoutine:
         """The routine as its file says now; a file that became bad leaves the last good version in force."""
@@ -190,7 +197,15 @@ class RoutineKeeper:
         if not files:
             says = f"The routine {name} has no file in {self.home.routines}."
             raise NotFound("no_such_routine", says, hint="minion routine list")
+        self._refuse_hqs(name)
         return files[0]
+
+    def _refuse_hqs(self, name: str) -> None:
+        """Raise `Refused` for a routine that HQ gave this minion: it is changed there, and comes here by itself."""
+        files = routine_files(self.home, name)
+        if files and is_from_hq(self.home, files[0]):
+            hint = f"change it there: hq routine pause {name}, or ask Claude to; `minion halt` stops everything here"
+            raise Refused("from_hq", f"The routine {name} is HQ's, and cannot be changed here.", hint=hint)
 
     async def take_in(self, seen: Sequence[Seen]) -> list[Read]:
         """Admit and keep files that were changed by hand; one that is bad changes nothing of its routine."""

@@ -206,6 +206,24 @@ def read_folder(root: Path) -> Reading:
     return Reading(root.name, False, found.files, tuple(found.ignored), tuple(found.problems), root.name)
 
 
+def read_files(name: str, files: Mapping[str, bytes]) -> Reading:
+    """A skill that came as its files, by the same rules."""
+    found = _Collected()
+    try:
+        for path in sorted(files):
+            if found.enter(path, folder=False):
+                found.take(path, partial(_within, files[path]))
+    except _Full:
+        pass
+    return Reading(name, False, found.files, tuple(found.ignored), tuple(found.problems), name)
+
+
+def _within(body: bytes, room: int) -> bytes:
+    if len(body) > room:
+        raise TooLarge
+    return body
+
+
 def _walk_folder(descriptor: int, found: _Collected) -> None:
     try:
         _descend(descriptor, "", found)

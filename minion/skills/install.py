@@ -18,7 +18,7 @@ from typing import Any, Final
 from minion.admission import Candidate, admit_fresh
 from minion.config import Home
 from minion.skills.archive import HEADER, read_folder
-from minion.skills.loader import ASIDE, SkillFolder, bundled_names, check_requires, skill_places
+from minion.skills.loader import ASIDE, SkillFolder, bundled_names, check_requires, hq_skills, skill_places
 from server.contract.digest import digest_tree
 from server.contract.refusals import NotFound, Refused
 
@@ -126,6 +126,9 @@ def remove_skill(home: Home, name: str) -> None:
         raise Refused(
             "skill_bundled", f"{name} is a bundled skill and stays.", hint="leave it out of your pipelines"
         )
+    if path.parent == hq_skills(home):
+        hint = "take it out of the routines that HQ gives this minion"
+        raise Refused("skill_from_hq", f"{name} is a skill that HQ gave this minion.", hint=hint)
     gone = home.skills / f"{_REMOVING}{name}"
     try:
         path.rename(gone)

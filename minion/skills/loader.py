@@ -80,13 +80,24 @@ def is_pinned(skill: SkillFolder, pinned: Mapping[str, str]) -> bool:
     return skill.bundled and pinned.get(skill.name) == skill.digest
 
 
+def hq_skills(home: Home) -> Path:
+    """Where the skills lie that HQ gave this minion; nobody edits them here."""
+    return home.root / "hq" / "current" / "skills"
+
+
+def clashing_skills(home: Home) -> list[str]:
+    """The skills of HQ that are not used: the minion has one of its own, or a bundled one, of that name."""
+    return sorted(set(_folders(hq_skills(home))) & {*_folders(bundled_folder()), *_folders(home.skills)})
+
+
 def skill_places(home: Home) -> dict[str, tuple[Path, bool]]:
-    """Every skill's folder and whether it is bundled, by name.
+    """Every skill's folder and whether it is bundled, by name; HQ's only where no other has that name.
 
     Raises `Refused` when the home has a skill of a bundled one's name: neither may hide the other.
     """
     bundled = {name: (path, True) for name, path in _folders(bundled_folder()).items()}
     own = {name: (path, False) for name, path in _folders(home.skills).items()}
+    given = {name: (path, False) for name, path in _folders(hq_skills(home)).items()}
     clash = sorted(set(bundled) & set(own))
     if clash:
         raise Refused(
@@ -94,7 +105,7 @@ def skill_places(home: Home) -> dict[str, tuple[Path, bool]]:
             f"There are two skills named {clash[0]}: a bundled one and {own[clash[0]][0]}.",
             hint="give your skill a name of its own",
         )
-    return {**bundled, **own}
+    return {**given, **bundled, **own}
 
 
 def load_skill(home: Home, name: str) -> SkillFolder:

@@ -17,7 +17,7 @@ from minion.store.migrations import STEPS
 from server.contract.refusals import NotFound, StoreUnreadable
 from server.contract.run import has_ended
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = 0x4D494E31  # "MIN1"
 BUSY_MS: Final = 5000
 

@@ -79,7 +79,18 @@ CREATE TABLE plans (
 ) STRICT;
 """
 
-STEPS: Final[dict[int, str]] = {2: _SLOTS + _FILES + _DECISIONS + _ALERTS + _PLANS}
+# Outbox: the runs that HQ has not heard of as they are, the one that changed first in front; `body` is the report of
+# one that has ended, so that it may be pruned. Nothing is put there while no HQ was joined.
+_OUTBOX: Final = """
+CREATE TABLE outbox (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL UNIQUE, body TEXT
+) STRICT;
+CREATE TRIGGER runs_are_reported AFTER UPDATE OF revision ON runs
+    WHEN EXISTS (SELECT 1 FROM meta WHERE key = 'hq')
+    BEGIN INSERT INTO outbox (run_id) VALUES (NEW.id) ON CONFLICT (run_id) DO UPDATE SET body = NULL; END;
+"""
+
+STEPS: Final[dict[int, str]] = {2: _SLOTS + _FILES + _DECISIONS + _ALERTS + _PLANS, 3: _OUTBOX}
 
 
 def stored_version(path: Path) -> int:

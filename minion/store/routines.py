@@ -37,16 +37,20 @@ async def keep_routine(
 ) -> KeptRoutine:
     """Keep an admitted routine under its name: a new one, a changed one (`replace`), or the same one again.
 
-    A name that was used before gets its old id, history and last delivery back. Raises `Refused` when the name
-    is taken by another content and `replace` is false, or the document carries another routine's id.
+    A name that was used before gets its old id, history and last delivery back, unless the document carries an id
+    of its own, as those of HQ do. Raises `Refused` when the name is taken by another content and `replace` is
+    false, or the document carries another routine's id.
     """
     name = document["name"]
-    rows = list(await db.execute_fetchall("SELECT * FROM routines WHERE name = ?", (name,)))
+    await _free(db, document)
+    query = "SELECT * FROM routines WHERE name = ? OR (id = ? AND removed_at IS NOT NULL) ORDER BY name = ? DESC"
+    rows = list(await db.execute_fetchall(query, (name, document["id"], name)))
     old = rows[0] if rows else None
     routine_id = old["id"] if old is not None else document["id"] or new_id("trig_")
     if document["id"] not in (None, routine_id):
         raise Refused("routine_id", f"The routine {name} is kept under another id.", hint="leave `id` out")
-    others = await db.execute_fetchall("SELECT name FROM routines WHERE id = ? AND name <> ?", (routine_id, name))
+    query = "SELECT name FROM routines WHERE id = ? AND name <> ? AND removed_at IS NULL"
+    others = await db.execute_fetchall(query, (routine_id, name))
     for other in others:
         raise Refused("routine_id", f"The id of {name} is that of {other['name']}.", hint="leave `id` out")
     full = {**document, "id": routine_id}
@@ -61,8 +65,8 @@ async def keep_routine(
     text = canonical_json(full)
     await db.execute(
         "INSERT INTO routines (id, name, revision, document, digest, source, created_at, changed_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision,"
-        " document = excluded.document, digest = excluded.digest, source = excluded.source,"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name,"
+        " revision = excluded.revision, document = excluded.document, digest = excluded.digest, source = excluded.source,"
         " changed_at = excluded.changed_at, removed_at = NULL",
         (routine_id, name, revision, text, digest, source, now, now),
     )
@@ -72,6 +76,17 @@ async def keep_routine(
         await db.execute("UPDATE schedules SET handled_until = ? WHERE routine_id = ?", (now, routine_id))
     rows = list(await db.execute_fetchall("SELECT * FROM routines WHERE id = ?", (routine_id,)))
     return _kept(rows[0])
+
+
+async def _free(db: Connection, document: Mapping[str, Any]) -> None:
+    """Have a routine that is out of use give its name to another one, that comes with an id of its own."""
+    if document["id"] is None:
+        return
+    await db.execute(
+        "UPDATE routines SET name = name || '~' || substr(id, -6)"
+        " WHERE name = ? AND id <> ? AND removed_at IS NOT NULL",
+        (document["name"], document["id"]),
+    )
 
 
 async def remove_routine(db: Connection, name: str, *, now: str) -> None:

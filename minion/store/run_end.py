@@ -107,7 +107,8 @@ async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
 
     A run that has not ended is never pruned, and does not count. One with an effect that nobody settled is shown
     until somebody does, and counts apart: as many of those are kept again. Its end says how new a run is: one that
-    took long would otherwise be gone the moment it ended.
+    took long would otherwise be gone the moment it ended. One whose report to HQ is not written down yet waits for
+    that, a moment.
     """
     ended = [state for state in _STATES if has_ended(state)]
     marks = ", ".join("?" * len(ended))
@@ -116,6 +117,8 @@ async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
         # Not by the clock, which may have been set back: the home's chain has the ends in their order.
         query = f"SELECT * FROM runs WHERE state IN ({marks}) AND {settled} ORDER BY {_END} DESC LIMIT -1 OFFSET ?"  # noqa: S608
         too_old += await db.execute_fetchall(query, (*ended, keep))
+    unwritten = {row[0] for row in await db.execute_fetchall("SELECT run_id FROM outbox WHERE body IS NULL")}
+    too_old = [run for run in too_old if run["id"] not in unwritten]
     folders = []
     for run in too_old:
         body = {name: run[name] for name in ("routine", "ended_at", "verdict")} | {"pruned_at": now}

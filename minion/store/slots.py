@@ -7,7 +7,7 @@ chain, which outlives the row (DECISIONS "Store").
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -124,6 +124,29 @@ async def keep_only(db: Connection, routine_id: str, triggers: Mapping[str, str]
     for trigger in known - set(triggers):
         await db.execute("DELETE FROM schedules WHERE routine_id = ? AND trigger = ?", (routine_id, trigger))
     await advance(db, [(routine_id, trigger, triggers[trigger]) for trigger in sorted(set(triggers) - known)])
+
+
+async def begin_anew(db: Connection, routine_ids: Collection[str]) -> None:
+    """Forget how far routines were handled: somebody else saw to their slots meanwhile, and says until when.
+
+    A slot that was ever claimed here is not claimed again all the same.
+    """
+    for routine_id in routine_ids:
+        await db.execute("DELETE FROM schedules WHERE routine_id = ?", (routine_id,))
+
+
+async def handled_of(db: Connection, routine_ids: Collection[str]) -> dict[str, str]:
+    """Up to when the slots of routines were seen to: the later of how far they were handled and the last claimed."""
+    found = {}
+    for routine_id in routine_ids:
+        query = (
+            "SELECT max(until) FROM (SELECT max(handled_until) AS until FROM schedules WHERE routine_id = ?"
+            " UNION ALL SELECT max(due_at) FROM slots WHERE routine_id = ?)"
+        )
+        (row,) = await db.execute_fetchall(query, (routine_id, routine_id))
+        if row[0] is not None:
+            found[routine_id] = str(row[0])
+    return found
 
 
 async def prune_slots(db: Connection, routine_id: str, *, keep: int = KEPT_SLOTS) -> int:
