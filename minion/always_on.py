@@ -28,6 +28,8 @@ from minion.daemon.roster import Roster
 from minion.daemon.scheduler import Arrival, Scheduler
 from minion.daemon.timetable import ON_TIME_S, Timetable
 from minion.due_runs import DueRuns
+from minion.hq.link import HqLink
+from minion.hq.mirror import begins_of
 from minion.on_watch import watchdog_of, watching
 from minion.release import program_version
 from minion.routines.files import look_at_files
@@ -83,8 +85,10 @@ class Daemon:
         self.roster = Roster(
             timetable, minion.writer, clock, look=lambda: look_at_files(minion.home),
             take_in=minion.routines.take_in, alert=self._alert, zone=minion.config.timezone,
+            begins=lambda: begins_of(minion.home),
         )  # fmt: skip
         self.watchdog = watchdog_of(minion, self.roster, self.scheduler, clock)
+        self.link = HqLink(Owner(minion, self), clock, version=self._version)
         self._plans = PlanKeeper(timetable, minion.writer, clock, lambda: self.roster.zone, self._version)
 
     async def serve(self, place: Path) -> None:
@@ -102,13 +106,16 @@ class Daemon:
             tell_service_manager("READY=1")
             self._go_on_with(await self.minion.supervisor.interrupted())
             await self.scheduler.resume(entries)
-            await self._until_stopped()
+            async with self.link.tied():
+                await self._until_stopped()
             tell_service_manager("STOPPING=1")
             await self._wind_down()
         log.info("down")
 
     async def begin(self, order: Order) -> None:
         """Have an opened run performed as soon as there is a place for it."""
+
+        self.link.stir()
 
         async def start() -> None:
             self.watchdog.run_began(order)
@@ -134,6 +141,7 @@ class Daemon:
             await self.roster.load()
         self.scheduler.stir()
         self.watchdog.stir(files=True)
+        self.link.hurry()
         return changed
 
     async def listen(self, asker: Asker, run_id: str | None) -> None:
@@ -164,8 +172,17 @@ class Daemon:
             "looked": None if self.scheduler.looked is None else instant(self.scheduler.looked),
             "running": self.minion.supervisor.under_way, "waiting": self.line.waiting, "busy": self.line.going_on,
             "next_due": None if due is None else instant(due), "problems": dict(self.roster.problems),
-            "routines": len(self.roster), **self.watchdog.standing(),
+            "routines": len(self.roster), "hq": self.link.standing(), **self.watchdog.standing(),
         }  # fmt: skip
+
+    def next_slot(self) -> tuple[str, datetime, float] | None:
+        """The slot that is due next: its routine, when, and how many seconds later it still counts as on time."""
+        found = self.scheduler.timetable.next_entry()
+        return None if found is None else (found[1].rules.routine, found[0], ON_TIME_S)
+
+    def join_changed(self) -> None:
+        """Look anew which HQ the minion has joined."""
+        self.link.join_changed()
 
     @property
     def stopping(self) -> bool:
@@ -200,6 +217,7 @@ class Daemon:
     def run_ended(self, run_id: str, state: RunState) -> None:
         """A run came to its end."""
         self.watchdog.stir()
+        self.link.stir()
         self.hub.tell({"run": run_id, "type": "run.ended", "block": None, "data": {"state": state}})
 
     async def _answer(self, verb: str, params: Any, asker: Asker) -> Any:
@@ -264,6 +282,7 @@ class Daemon:
     def _slot_began(self, order: Order) -> None:
         routine = order.routine["name"]
         self.hub.tell({"run": order.run_id, "type": "run.opened", "block": None, "data": {"routine": routine}})
+        self.link.stir()
         self.watchdog.run_began(order)
 
     async def _reload(self) -> None:

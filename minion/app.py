@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from minion.store.decisions import Decision, accept_lock, accepted_lock, ask_abo
 from minion.store.local_db import SCHEMA_VERSION, create, examine
 from minion.store.migrations import stored_version
 from minion.store.routines import KeptRoutine
+from minion.store.standing import halt_of
 from minion.store.writer import Writer, open_writer
 from minion.wire import Order
 from server.contract.digest import instant
@@ -62,6 +65,29 @@ class Minion:
             parts, trigger, home=self.home, config=self.config, repositories=repositories, engine=chosen
         )
         return order, lock_of(order, parts.process)
+
+    async def open_run(
+        self, text: str, trigger: Trigger, *, engine: str | None = None, repository: str | None = None
+    ) -> Order:
+        """Open a run of a routine, which may be paused; who performs it is the caller's to see to.
+
+        Raises `Refused` while the minion is halted, and for a strict routine that must be decided upon first;
+        nothing is recorded then.
+        """
+        halted = await self.writer.transact(halt_of)
+        if halted is not None:
+            raise Refused("halted", f"The minion is halted: {halted['why']}.", hint="minion unhalt")
+        order, lock = await self.prepare(text, trigger, engine=engine, repository=repository)
+        held = await self.hold_of(order, lock)
+        if held is not None:
+            await asyncio.to_thread(shutil.rmtree, order.run_dir, ignore_errors=True)
+            change = "what it runs with has changed"
+            if held.answer == "reject":
+                change = "the change of what it runs with was rejected"
+            says = f"The routine {order.routine['name']} is strict, and {change}."
+            raise Refused("lock_changed", says, hint=f"minion decide {held.id} approve")
+        await self.supervisor.open(order, lock)
+        return order
 
     async def run(self, order: Order, lock: dict[str, str]) -> None:
         """Perform one run to its end and have the store keep it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from minion.store.alerts import list_alerts, unsent_notices
 from minion.store.decisions import list_decisions, rejected_changes
 from minion.store.effects_ledger import unsettled_effects
+from minion.store.outbox import joined_hq
 from minion.store.overview import Reader, handled_until, last_ended_runs, runs_under_way, unsettled_slots
 from minion.store.routines import KeptRoutine, list_routines, problem_files
 from minion.store.standing import halt_now
@@ -46,6 +47,7 @@ def standing(
     return {
         "daemon": None if live is None else {name: live.get(name) for name in _PROCESS},
         "pid": None if live is None else live["pid"],
+        "hq": _hq(db, live),
         "halted": halt_now(db),
         "running": [run for run in runs_under_way(db) if run["state"] in ("running", "waiting")],
         "waiting": _waiting(db),
@@ -130,6 +132,16 @@ def _state(
         (bool(document["triggers"]), "scheduled"),
     )
     return next((word for holds, word in words if holds), "on-demand")
+
+
+def _hq(db: Reader, live: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The HQ that was joined: whether it answers, since when, why not, how many reports wait; None without one."""
+    joined = joined_hq(db)
+    if joined is None:
+        return None
+    told = (live or {}).get("hq") or {"linked": False, "since": None, "problem": None}
+    names = ("linked", "since", "problem")
+    return {"url": joined[0], **{name: told[name] for name in names}, "reports": joined[1]}
 
 
 def _waiting(db: Reader) -> list[dict[str, Any]]:

@@ -7,11 +7,7 @@ A verb takes and gives JSON data; what is refused is raised as a `Refusal`.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hmac
-import math
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from minion.daemon.hub import Asker
 from minion.daemon.triggers import Trigger
+from minion.params import Params
 from minion.routines.files import all_routine_files
 from minion.secrets_file import read_secrets
 from minion.standing import standing
@@ -35,6 +32,8 @@ from server.contract.refusals import BadUse, NotFound, Refused
 from server.contract.run import EffectState, has_ended
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from minion.app import Minion
     from minion.routines.added import Added
     from minion.store.decisions import Decision
@@ -72,6 +71,12 @@ class Resident(Protocol):
     async def decided(self, decision: Decision, *, approved: bool) -> None:
         """Go on with what waited for a decision."""
 
+    def next_slot(self) -> tuple[str, datetime, float] | None:
+        """The slot that is due next: its routine, when, and how many seconds later it still counts as on time."""
+
+    def join_changed(self) -> None:
+        """Look anew which HQ the minion has joined."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -85,58 +90,6 @@ class Owner:
         if self.resident is None:
             raise Refused("no_daemon", "No daemon runs this minion.", hint="minion up")
         return self.resident
-
-
-@dataclass(frozen=True, slots=True)
-class Params:
-    """The parameters of a request, each read with its type. Every reader raises `BadUse` for another one."""
-
-    said: Mapping[str, Any]
-
-    def text(self, name: str) -> str:
-        """A text that must be there."""
-        return str(self._of(name, str))
-
-    def maybe(self, name: str) -> str | None:
-        """A text, or nothing."""
-        return None if self.said.get(name) is None else self.text(name)
-
-    def flag(self, name: str) -> bool:
-        """Yes or no; no, unless it is said."""
-        return bool(self._of(name, bool)) if name in self.said else False
-
-    def number(self, name: str) -> float | None:
-        """A number of at least 0, or nothing."""
-        value = self.said.get(name)
-        if value is None:
-            return None
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
-            return value
-        raise self._bad(name)
-
-    def items(self, name: str) -> list[Any]:
-        """A list."""
-        return list(self._of(name, list))
-
-    def table(self, name: str) -> dict[str, Any]:
-        """An object."""
-        return dict(self._of(name, dict))
-
-    def bytes(self, name: str) -> bytes:
-        """Bytes, sent as base64."""
-        try:
-            return base64.b64decode(self.text(name), validate=True)
-        except (binascii.Error, ValueError):
-            raise self._bad(name) from None
-
-    def _of(self, name: str, kind: type[Any]) -> Any:
-        if not isinstance(self.said.get(name), kind):
-            raise self._bad(name)
-        return self.said[name]
-
-    def _bad(self, name: str) -> BadUse:
-        hint = "use the command line of the same version as the daemon"
-        return BadUse("bad_request", f"The request's `{name}` is missing or of another type.", hint=hint)
 
 
 async def _add(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001 - each verb takes the same
@@ -199,26 +152,15 @@ async def _kept(owner: Owner, added: list[Added]) -> list[dict[str, Any]]:
 
 async def _run(owner: Owner, params: Params, asker: Asker) -> Any:
     """Run a routine now: `routine`, `engine`, `input`, `repository`, `detach`. Tells `run` and its events."""
-    minion, name = owner.minion, params.text("routine")
-    halted = await minion.writer.transact(halt_of)
-    if halted is not None:
-        raise Refused("halted", f"The minion is halted: {halted['why']}.", hint="minion unhalt")
+    minion = owner.minion
     if params.flag("detach"):
         owner.always_on()
     if owner.resident is not None and owner.resident.stopping:
         raise Refused("stopping", "The minion is being stopped.", hint="run it again once it is down, or up again")
     trigger = Trigger("manual", f"manual:{new_id('dec_')[4:]}", minion.clock(), params.maybe("input"))
-    order, lock = await minion.prepare(
-        name, trigger, engine=params.maybe("engine"), repository=params.maybe("repository")
+    order = await minion.open_run(
+        params.text("routine"), trigger, engine=params.maybe("engine"), repository=params.maybe("repository")
     )
-    held = await minion.hold_of(order, lock)
-    if held is not None:
-        await asyncio.to_thread(shutil.rmtree, order.run_dir, ignore_errors=True)
-        rejected = held.answer == "reject"
-        change = "the change of what it runs with was rejected" if rejected else "what it runs with has changed"
-        says = f"The routine {name} is strict, and {change}."
-        raise Refused("lock_changed", says, hint=f"minion decide {held.id} approve")
-    await minion.supervisor.open(order, lock)
     asker.tell({"run": order.run_id, "routine": order.routine["name"]})
     if owner.resident is None:
         await minion.supervisor.perform(order)
@@ -368,6 +310,19 @@ async def _tail(owner: Owner, params: Params, asker: Asker) -> Any:
     return {"run": run_id}
 
 
+async def _join(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """Join the HQ at `url`, with `token`."""
+    from minion.hq.joining import join  # what speaks to HQ, loaded when somebody does
+
+    return await join(owner, params.text("url"), params.text("token"))
+
+
+async def _leave(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    from minion.hq.joining import leave
+
+    return await leave(owner)
+
+
 async def _stop(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     owner.always_on().stop(grace_s=params.number("grace_s"), why=STOPPED_BY_A_PERSON)
     return {"pid": owner.always_on().live()["pid"]}
@@ -377,6 +332,7 @@ VERBS: Final[Mapping[str, Callable[[Owner, Params, Asker], Awaitable[Any]]]] = {
     "routine.add": _add, "routine.edit": _edit, "routine.change": _change, "routine.import": _import,
     "routine.remove": _remove, "pause": _pause, "resume": _resume,
     "run": _run, "cancel": _cancel, "report": _report, "tail": _tail, "subscribe": _subscribe,
+    "join": _join, "leave": _leave,
     "decide": _decide, "settle": _settle, "effects.check": _check_effects,
     "status": _status, "live": _live, "reload": _reload,
     "halt": _halt, "unhalt": _unhalt, "stop": _stop,

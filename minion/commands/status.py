@@ -92,13 +92,14 @@ def _without_daemon(home: Home, config: Config, live: Mapping[str, Any] | None) 
             return standing(db, zone=config.timezone, now=utc_now(), live=live, files=files)
     except NotFound:  # nothing was added or run yet
         names: tuple[str, ...] = ("running", "waiting", "routines", "alerts", "decisions", "unknown_effects")
-        empty = {"daemon": live, "pid": None, "halted": None, "next_due": None, "unsent": 0}
+        empty = {"daemon": live, "pid": None, "hq": None, "halted": None, "next_due": None, "unsent": 0}
         return empty | {name: [] for name in names}
 
 
 def _screen(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[str]:
     """The lines; `called` makes of `minion VERB` how the program was called."""
     yield from _daemon(said, called)
+    yield from _named("HQ", list(_hq(said.get("hq"))))
     if said["halted"] is not None:
         since, why = local_time(said["halted"]["at"]), plain(said["halted"]["why"])
         says = f"{mark('held')}  nothing starts since {since}: {why}"
@@ -138,6 +139,23 @@ def _daemon(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[s
     if theirs not in (None, ours):
         again = called("minion down && minion up")
         yield from _named("version", [f"{theirs}, and this program is {ours}: {again}"])
+
+
+def _hq(said: Mapping[str, Any] | None) -> Iterator[str]:
+    """The HQ that was joined, and whether it answers."""
+    if said is None:
+        return
+    since = f" since {local_time(said['since'])}" if said["since"] else ""
+    if said["linked"]:
+        yield f"{mark('ok')}  linked to {said['url']}{since}"
+    elif said["problem"] is None:
+        yield f"–  {said['url']}, which nobody asks while the minion is down"
+    else:
+        yield f"{mark('warning')}  {said['url']} is away{since}: {plain(said['problem'])}"
+        yield "routines go on, HQ's too; what is ordered there comes when it is back"
+    if said["reports"]:
+        many = f"{said['reports']:,} reports wait" if said["reports"] > 1 else "1 report waits"
+        yield f"{many} to be heard there"
 
 
 def _row(item: Mapping[str, Any], called: Callable[[str], str]) -> list[str]:

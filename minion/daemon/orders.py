@@ -47,7 +47,7 @@ def make_order(
 ) -> Order:
     """The order of one run, its run folder made (0700) and its skills copied into it."""
     document = dict(parts.routine.document)
-    run_id = new_id("run_")
+    run_id = trigger.run_id or new_id("run_")
     run_dir = home.runs / run_id
     run_dir.mkdir(mode=0o700, parents=True)
     skills = tuple(_ordered(name, parts, run_dir) for name in document["pipeline"])

@@ -93,9 +93,14 @@ class Timetable:
 
     def next_due(self) -> datetime | None:
         """The next instant at which something is due (UTC); None when nothing ever is."""
+        found = self.next_entry()
+        return None if found is None else found[0]
+
+    def next_entry(self) -> tuple[datetime, Entry] | None:
+        """The next instant at which something is due (UTC), and what; None when nothing ever is."""
         while self._heap and not self._is_current(self._heap[0]):
             heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        return (self._heap[0][0], self._heap[0][2]) if self._heap else None
 
     def due(self, now: datetime) -> list[Due]:
         """Everything that came due by `now`; asking again gives the same until `advance`."""

@@ -32,8 +32,9 @@ class HqAway(Exception):
 class HqClient:
     """Asks HQ. One question at a time: each keeps the connection until it is answered."""
 
-    def __init__(self, membership: Membership, *, version: str) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, membership: Membership, *, version: str, answer_s: float = ANSWER_S) -> None:
+        """Connect to nothing yet. An answer takes `answer_s` seconds at most, beside what HQ was asked to wait."""
+        self._answer_s = answer_s
         parts = urlsplit(membership.url)
         self._secure = parts.scheme == "https"
         self._host, self._port = str(parts.hostname), parts.port
@@ -50,7 +51,7 @@ class HqClient:
 
         Raises `HqAway`, and the `Refusal` that HQ answers with. Who is cancelled leaves the connection closed.
         """
-        asking = asyncio.ensure_future(asyncio.to_thread(self._ask, verb, dict(body), wait_s + ANSWER_S))
+        asking = asyncio.ensure_future(asyncio.to_thread(self._ask, verb, dict(body), wait_s + self._answer_s))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -114,6 +115,7 @@ class HqClient:
                 raise http.client.HTTPException("its answer is too large")
             if connection.sock is not None:
                 connection.sock.settimeout(_left(until))
+        answer.close()  # else the connection takes no other question
         if answer.will_close:
             self._drop()
         return answer.status, b"".join(pieces)

@@ -1,4 +1,4 @@
-"""Which HQ a minion has joined: its address and the token that lets the minion in, in a file of the home (0600)."""
+"""Which HQ a minion has joined: its address, and the token that lets it in, in a private file of the home."""
 
 from __future__ import annotations
 

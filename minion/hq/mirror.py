@@ -54,7 +54,7 @@ class Held:
 
 
 def held(home: Home) -> Held:
-    """What the minion has; nothing where it never took anything, or somebody broke it (it is all asked for anew)."""
+    """What the minion has; nothing where it never took anything, or somebody broke it: it is asked for anew."""
     try:
         said = json.loads((_current(home) / _MANIFEST).read_bytes())
         return Held(said["cursor"], said["routines"], said["skills"], tuple(said["missing"]), said["released"])
@@ -62,8 +62,13 @@ def held(home: Home) -> Held:
         return Held()
 
 
+def begins_of(home: Home) -> dict[str, str]:
+    """From when on the slots of HQ's routines are this minion's, by id, where HQ said so."""
+    return {key: str(kept["begins"]) for key, kept in held(home).routines.items() if kept.get("begins")}
+
+
 def take_in(home: Home, said: Mapping[str, Any], handled: Mapping[str, str]) -> Held:
-    """Go over to what HQ says that has changed (the wire's `Differences`), all of it or nothing; what is held then.
+    """Go over to what HQ says that has changed (the wire's `Differences`), all or nothing; what is held then.
 
     `handled` is up to when the minion saw to the slots of each routine that it has. Raises `BadDocument` for what
     is none of HQ's words, `Refused` when the disk refuses; what was held stays then.
@@ -138,7 +143,8 @@ def _routine(said: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[s
         raise ValueError("a routine of two ids")
     begins = said.get("handled_until") or before.get("begins") or ""
     fires = document["scheduled_by"] == "minion"
-    entry = {"name": name, "digest": str(said["digest"]), "begins": str(begins), "fires": fires}
+    entry: dict[str, Any] = {"name": name, "digest": str(said["digest"]), "begins": str(begins), "fires": fires}
+    entry["skills"] = [str(skill) for skill in document["pipeline"]]
     return entry, canonical_json(document) + "\n"
 
 

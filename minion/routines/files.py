@@ -92,7 +92,7 @@ def _look_at(entry: os.DirEntry[str], found: dict[str, Seen]) -> None:
 
 
 def routine_files(home: Home, name: str) -> list[Path]:
-    """The files of a routine in the home; one, unless somebody put a second one there. HQ's where it has no own."""
+    """The files of a routine in the home; one, unless somebody put a second one there; else HQ's."""
     for folder in (home.routines, hq_routines(home)):
         found = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
         if found:

@@ -160,13 +160,17 @@ class RoutineKeeper:
     async def remove(self, name: str) -> None:
         """Take a routine out of use and its file away; its runs and history stay. Raises `NotFound`."""
         self._refuse_hqs(name)
-        await self.forget(name)
+        await self._forget(name)
         for file in routine_files(self.home, name):
             if not is_from_hq(self.home, file):
                 file.unlink()
 
-    async def forget(self, name: str) -> None:
-        """Take a routine out of use; its file is somebody else's to remove. Raises `NotFound`."""
+    async def forget_hqs(self, name: str) -> None:
+        """Take a routine out of use that HQ took away; not one of the minion's own. Raises `NotFound`."""
+        if not routine_files(self.home, name):
+            await self._forget(name)
+
+    async def _forget(self, name: str) -> None:
         now = self._now()
         await self.writer.transact(lambda db: remove_routine(db, name, now=now))
 
@@ -201,10 +205,10 @@ class RoutineKeeper:
         return files[0]
 
     def _refuse_hqs(self, name: str) -> None:
-        """Raise `Refused` for a routine that HQ gave this minion: it is changed there, and comes here by itself."""
+        """Raise `Refused` for a routine that HQ gave this minion: it is changed there, and comes by itself."""
         files = routine_files(self.home, name)
         if files and is_from_hq(self.home, files[0]):
-            hint = f"change it there: hq routine pause {name}, or ask Claude to; `minion halt` stops everything here"
+            hint = f"change it there, such as by `hq routine pause {name}`; `minion halt` stops everything here"
             raise Refused("from_hq", f"The routine {name} is HQ's, and cannot be changed here.", hint=hint)
 
     async def take_in(self, seen: Sequence[Seen]) -> list[Read]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from server.contract.digest import begins_id, canonical_json, new_id
+from server.contract.digest import begins_id, canonical_json, digest_of, new_id
 from server.contract.refusals import BadUse, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -95,6 +95,18 @@ async def answer_decision(db: Connection, text: str, answer: Answer, *, by: str,
     if answer == "approve" and before.kind == "lock":
         await accept_lock(db, before.routine_id, {k: str(v) for k, v in before.subject.items()}, by=by, now=now)
     return before
+
+
+async def digest_of_decision(db: Connection, decision_id: str) -> str | None:
+    """The digest of what a decision asks, and of all that it is about; None where there is none."""
+    rows = list(await db.execute_fetchall("SELECT * FROM decisions WHERE id = ?", (decision_id,)))
+    return digest_of_question(dict(rows[0])) if rows else None
+
+
+def digest_of_question(said: Mapping[str, Any]) -> str:
+    """The digest of a decision's row: who answers it elsewhere binds the answer to that."""
+    subject = said["subject"] if isinstance(said["subject"], str) else canonical_json(said["subject"])
+    return digest_of({**{name: said[name] for name in ("kind", "routine", "question")}, "subject": subject})
 
 
 def list_decisions(db: sqlite3.Connection, *, answered: bool = False) -> list[dict[str, Any]]:

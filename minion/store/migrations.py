@@ -79,8 +79,8 @@ CREATE TABLE plans (
 ) STRICT;
 """
 
-# Outbox: the runs that HQ has not heard of as they are, the one that changed first in front; `body` is the report of
-# one that has ended, so that it may be pruned. Nothing is put there while no HQ was joined.
+# Outbox: the runs that HQ has not heard of as they are, the one that changed first in front; `body` is the report
+# of one that has ended, so that it may be pruned. Nothing is put there while no HQ was joined.
 _OUTBOX: Final = """
 CREATE TABLE outbox (
     position INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL UNIQUE, body TEXT

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 # While this stands in `meta`, runs are put here; its value is HQ's address.
 JOINED: Final = "hq"
-# What is told of a run depends on its routine's `report_to_hq`: nothing, no steps, or all of it.
-_SUMMARY_LEAVES_OUT: Final = ("effects", "checks", "sessions", "lock", "folder")
+# What is told of a run depends on its routine's `report_to_hq`: nothing, a summary, or its steps and effects too.
+_STAYS_HERE: Final = ("lock", "folder")
+_LISTS: Final = ("blocks", "effects", "checks", "sessions")
 # A report never holds more of a text than this, in characters.
 _LONGEST_TEXT: Final = 65_536
 
@@ -47,14 +48,17 @@ async def end_reporting(db: Connection) -> int:
     return int(rows[0][0])
 
 
-def count_waiting(db: sqlite3.Connection) -> int:
-    """How many reports wait."""
-    return int(db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+def joined_hq(db: sqlite3.Connection) -> tuple[str, int] | None:
+    """The address of the HQ that was joined, and how many reports wait for it; None where none was."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (JOINED,)).fetchone()
+    if row is None:
+        return None
+    return str(row["value"]), int(db.execute("SELECT count(*) FROM outbox").fetchone()[0])
 
 
 def next_reports(db: sqlite3.Connection, *, most: int, largest: int) -> list[Waiting]:
     """The reports that wait longest: at most so many, and no more than `largest` bytes, but always one."""
-    found, size = [], 0
+    found, size = list[Waiting](), 0
     rows = db.execute("SELECT run_id, body FROM outbox ORDER BY position LIMIT ?", (most,)).fetchall()
     for row in rows:
         report = json.loads(row["body"]) if row["body"] is not None else report_of(db, row["run_id"])
@@ -71,10 +75,8 @@ def report_of(db: sqlite3.Connection, run_id: str) -> dict[str, Any] | None:
     if row is None or row["level"] == "none":
         return None
     said = whole_run(db, run_id)
-    for name in _SUMMARY_LEAVES_OUT:
+    for name in _STAYS_HERE if row["level"] == "steps" else (*_STAYS_HERE, *_LISTS):
         said.pop(name, None)
-    if row["level"] != "steps":
-        said["blocks"], said["gaps"] = [], said["gaps"]
     for name in ("summary", "details", "why"):
         if said.get(name) is not None:
             said[name] = said[name][:_LONGEST_TEXT]
@@ -87,7 +89,7 @@ async def any_unwritten(db: Connection) -> bool:
 
 
 def without_body(db: sqlite3.Connection) -> list[tuple[str, str]]:
-    """The ended runs whose report is not written down yet, each with it as JSON; they are not pruned until then."""
+    """The ended runs whose report is not written down yet, each with it as JSON; none is pruned before."""
     rows = db.execute("SELECT run_id FROM outbox WHERE body IS NULL ORDER BY position").fetchall()
     found = []
     for row in rows:

@@ -66,7 +66,8 @@ async def keep_routine(
     await db.execute(
         "INSERT INTO routines (id, name, revision, document, digest, source, created_at, changed_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name,"
-        " revision = excluded.revision, document = excluded.document, digest = excluded.digest, source = excluded.source,"
+        " revision = excluded.revision, document = excluded.document, digest = excluded.digest,"
+        " source = excluded.source,"
         " changed_at = excluded.changed_at, removed_at = NULL",
         (routine_id, name, revision, text, digest, source, now, now),
     )

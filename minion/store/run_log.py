@@ -21,6 +21,9 @@ from server.contract.topology import canonical_sequence, fingerprint
 if TYPE_CHECKING:
     from aiosqlite import Connection
 
+# How the keys of HQ's orders begin.
+FROM_HQ = "hq:"
+
 
 async def open_run(db: Connection, order: Order, *, folder: str, lock: Mapping[str, str], now: str) -> None:
     """Insert a run in state `draft`. Its key is unique: raises `Refused` when the order was taken before."""
@@ -40,6 +43,9 @@ async def open_run(db: Connection, order: Order, *, folder: str, lock: Mapping[s
         raise Refused(
             "order_taken", f"The order {order.key} was run before.", hint="give another key: an order is run once"
         ) from error
+    if order.key.startswith(FROM_HQ):
+        # Whoever sends it again must find it, also when its run was pruned long since.
+        await db.execute("INSERT INTO order_keys VALUES (?, ?, ?)", (order.key, order.run_id, now))
     said = {"key": order.key, "routine": order.routine_digest, "trigger": order.trigger}
     await append_event(db, order.run_id, "run.opened", said, at=now)
 
@@ -96,6 +102,13 @@ async def take_event(db: Connection, run_id: str, event: Event) -> bool:
         except sqlite3.IntegrityError as error:
             raise ValueError(f"the event {event.type} contradicts an earlier one: {error}") from error
     return True
+
+
+async def run_of_key(db: Connection, key: str) -> str | None:
+    """The run that was opened for an order of this key, also one that was pruned; None where none was."""
+    query = "SELECT id FROM runs WHERE order_key = ? UNION SELECT run_id FROM order_keys WHERE key = ?"
+    rows = list(await db.execute_fetchall(query, (key, key)))
+    return str(rows[0][0]) if rows else None
 
 
 async def last_taken(db: Connection, run_id: str) -> int:

@@ -136,7 +136,7 @@ async def begin_anew(db: Connection, routine_ids: Collection[str]) -> None:
 
 
 async def handled_of(db: Connection, routine_ids: Collection[str]) -> dict[str, str]:
-    """Up to when the slots of routines were seen to: the later of how far they were handled and the last claimed."""
+    """Up to when the slots of routines were seen to: how far they were handled, or the last one claimed."""
     found = {}
     for routine_id in routine_ids:
         query = (

@@ -9,7 +9,7 @@ import click
 
 from server.commands.context import home_of, login_name, print_json, print_table, say
 
-_SCOPES = ("admin", "session", "ledger", "reviewer", "fire")
+_SCOPES = ("admin", "session", "ledger", "minion", "reviewer", "fire")
 
 
 @click.group("token")
@@ -17,8 +17,8 @@ def command() -> None:
     """Create, list, rotate and revoke the tokens that let programs in.
 
     A token is shown once, when it is made; HQ keeps a digest by which it knows it again. Its scope says what it is
-    good for: `session` for Claude sessions, `ledger` for those that run a process themselves, `reviewer` for
-    people who decide, `fire` for starting one routine, `admin` for everything.
+    good for: `session` for Claude sessions, `ledger` for those that run a process themselves, `minion` for the
+    minion of its name, `reviewer` for people who decide, `fire` for starting one routine, `admin` for everything.
 
     \b
     Examples:
@@ -39,11 +39,12 @@ def create(ctx: click.Context, scope: str, name: str, routine: str | None, as_js
     """Create a token and show it, this once.
 
     The token alone goes to stdout. A name may have two live tokens of a scope, so that its holder can go over from
-    one to the next.
+    one to the next. A `minion` token lets in the minion of that very name, which asks for it: minion join URL.
 
     \b
     Examples:
       hq token create --scope session --name laptop
+      hq token create --scope minion --name alice
       hq token create --scope fire --name sentry --routine triage
       hq token create --scope ledger --name ci --json
     """
@@ -117,7 +118,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         [*(each[name] or "–" for name in ("id", "name", "scope", "bound_to")), _minute(each["created_at"]),
          _state(each)] for each in found
     ]  # fmt: skip
-    print_table(["id", "name", "scope", "routine", "created", "state"], rows)
+    print_table(["id", "name", "scope", "for", "created", "state"], rows)
 
 
 def _ask(ctx: click.Context, verb: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +132,8 @@ def _show(said: dict[str, Any], as_json: bool) -> None:
         print_json(said)
         return
     click.echo(said["token"])
-    bound = f" for the routine {said['bound_to']}" if said["bound_to"] else ""
+    what = "minion" if said["scope"] == "minion" else "routine"
+    bound = f" for the {what} {said['bound_to']}" if said["bound_to"] else ""
     say(f"{said['id']} ({said['name']}, {said['scope']}){bound}: keep it now, it is not shown again.")
 
 

@@ -1,0 +1,54 @@
+"""Answers what HQ would like to know of a routine just now, in a process of its own: why it runs, or does not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from minion.config import Home
+
+_WITHIN_S: Final = 8.0
+_LARGEST: Final = 256 * 1024
+_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+# 9:00, or 2026-01-05T09:00 with whatever zone behind it.
+_AT: Final = re.compile(r"[0-9:T.+Z-]{1,40}")
+
+
+async def answered(home: Home, question: Mapping[str, Any]) -> dict[str, Any]:
+    """What `minion why ROUTINE --json` says; `{"refused": …}` where it cannot say."""
+    name, at = str(question.get("routine")), question.get("at")
+    if question.get("kind") != "why" or _SLUG.fullmatch(name) is None:
+        return {"refused": "this minion does not understand the question"}
+    if at is not None and _AT.fullmatch(str(at)) is None:
+        return {"refused": f"{str(at)[:40]!r} is no time"}
+    argv = [sys.executable, "-I", "-m", "minion", "--home", str(home.root), "why", name, "--json"]
+    argv += [] if at is None else ["--at", str(at)]
+    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=nothing, stdout=pipe, stderr=pipe, cwd="/", limit=_LARGEST
+        )
+    except OSError as error:
+        return {"refused": f"it could not be looked at ({error.strerror})"}
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            said, complaint = await process.communicate()
+    except TimeoutError:
+        return {"refused": "it took too long to find out"}
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    with contextlib.suppress(ValueError):
+        found = json.loads(said)
+        if isinstance(found, dict):
+            return found
+    words = complaint.decode("utf-8", "replace").strip().partition("\n")[0]
+    return {"refused": words[:500] or "it could not be found out"}

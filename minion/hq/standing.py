@@ -1,0 +1,89 @@
+"""What a minion says to HQ of itself: who it is, how it stands, what is due next, what waits for a person."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from minion.config import Config
+from minion.hq.mirror import Held
+from minion.routines.files import is_from_hq, routine_files
+from minion.skills.loader import clashing_skills
+from minion.store.decisions import digest_of_question, list_decisions
+from minion.store.local_db import read_only
+from minion.store.slots import handled_of
+from server.contract.digest import instant
+
+if TYPE_CHECKING:
+    from minion.verbs import Owner
+
+# The newest protocol of the wire that is spoken here (`server/contract/documents.py`).
+PROTOCOL: Final = 1
+_MOST: Final = 100
+_LONGEST: Final = 1000
+
+
+def hello_of(config: Config, version: str) -> dict[str, Any]:
+    """Who this minion is (the wire's `Hello`)."""
+    return {
+        "protocol": PROTOCOL, "minion": config.minion_id, "name": config.name, "version": version,
+        "timezone": config.timezone, "engine": config.engine, "notify": [dict(each) for each in config.notify],
+    }  # fmt: skip
+
+
+async def beat_of(owner: Owner, now: Held, settled: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How the minion stands (the wire's `Beat`, without its wait)."""
+    minion, live = owner.minion, owner.always_on().live()
+
+    def read() -> list[dict[str, Any]]:
+        with read_only(minion.home.store) as db:
+            return [_hold(row) for row in list_decisions(db)[:_MOST]]
+
+    seen_to = await minion.writer.transact(lambda db: handled_of(db, list(now.released)))
+    trouble = "; ".join(live["trouble"]) or (f"halted: {live['halted']}" if live["halted"] else None)
+    return {
+        "protocol": PROTOCOL, "minion": minion.config.minion_id, "cursor": now.cursor,
+        "running": live["running"][:200], "next_due": _next_due(owner), "health": trouble and trouble[:_LONGEST],
+        "settled": list(settled), "held": await asyncio.to_thread(read),
+        "released": {key: max(until, seen_to.get(key, "")) for key, until in now.released.items()},
+        "troubles": _troubles(owner, now)[:_MOST],
+    }  # fmt: skip
+
+
+def _next_due(owner: Owner) -> dict[str, Any] | None:
+    """The slot that is due next, and until when it may begin and count as on time."""
+    found = owner.always_on().next_slot()
+    if found is None:
+        return None
+    routine, due, grace_s = found
+    return {"routine": routine, "due": instant(due), "grace_until": instant(due + timedelta(seconds=grace_s))}
+
+
+def _troubles(owner: Owner, now: Held) -> list[dict[str, Any]]:
+    """Why routines that HQ gave are not in force here."""
+    minion, problems = owner.minion, owner.always_on().live()["problems"]
+    clashing = clashing_skills(minion.home)
+    found: list[dict[str, Any]] = []
+    for key, kept in now.routines.items():
+        name = str(kept["name"])
+        files = routine_files(minion.home, name)
+        if files and not is_from_hq(minion.home, files[0]):
+            says = f"The minion has a routine {name} of its own, which is in the way of HQ's."
+            found.append({"routine": key, "sentence": says, "hint": "rename one of them"})
+        elif name in problems:
+            found.append({"routine": key, "sentence": problems[name][:_LONGEST], "hint": None})
+        for skill in kept.get("skills", []):
+            if skill in clashing:
+                says = f"The minion has a skill {skill} of its own, and runs that one."
+                found.append({"routine": key, "sentence": says, "hint": "rename one of them"})
+    return found
+
+
+def _hold(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"], "kind": row["kind"], "routine": row["routine"], "question": row["question"][:_LONGEST],
+        "about": row["subject"], "digest": digest_of_question(row), "opened_at": row["opened_at"],
+    }  # fmt: skip
+

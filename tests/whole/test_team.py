@@ -1,0 +1,106 @@
+"""HQ and two minions as real processes: routines go out, orders are carried out once, reports come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.whole.teams import Team, publish, soon, team
+
+pytestmark = pytest.mark.heavy
+QUICK = 'answer(text="did it for " + str(task["input"]))'
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Team]:
+    """HQ, alice and bob."""
+    with team(tmp_path, "alice", "bob") as made:
+        publish(made, "quick", QUICK)
+        yield made
+
+
+def create(made: Team, name: str, minion: str, **fields: object) -> str:
+    """A routine of a minion, made as a Claude session makes it; its id once the minion goes by it."""
+    said = {"repositories": [], "options": {"sandbox": "none", "report_to_hq": "steps"}, "pipeline": ["quick"]}
+    answer = made.call("create_routine", name=name, minion=minion, **{**said, **fields})
+    daemon = made.daemons[minion]
+    assert soon(lambda: name in [each["name"] for each in daemon.ask("status")["routines"]]), daemon.log()
+    return str(answer["id"])
+
+
+@pytest.mark.promise("JOI-1")
+def test_a_routine_made_from_claude_runs_on_its_own_minion_when_it_is_asked_for(both: Team) -> None:
+    create(both, "greet", "alice")
+    asked = both.call("run_routine", routine="greet", text="Ann")
+    assert soon(lambda: both.reported(asked["run"])["state"] == "completed"), both.daemons["alice"].log()
+    shown = both.reported(asked["run"])
+    assert (shown["routine"], shown["trigger"], shown["conformance"]) == ("greet", "manual", "conformant")
+    steps = [[step["code"] for step in block["steps"] if step["kind"] == "step"] for block in shown["blocks"]]
+    assert steps == [["TSK-VALIDATE-TRIGGER"], ["SCR-CLONE-REPO"], ["LLM-QUICK"], ["SCR-PUSH-BRANCH"]]
+    (run,) = both.runs_of("alice")
+    assert (run["id"], both.runs_of("bob")) == (asked["run"], [])
+    assert both.has("bob")
+
+
+@pytest.mark.promise("JOI-1")
+def test_a_routine_made_from_claude_fires_on_its_minions_cron_and_reports(tmp_path: Path) -> None:
+    with team(tmp_path) as made:
+        made.add("alice")
+        ahead = tmp_path / "ahead"
+        # A few seconds before a full minute.
+        ahead.write_text(str(56 - datetime.now(UTC).second))
+        made.start("alice", ahead=ahead)
+        publish(made, "quick", QUICK)
+        create(made, "minutely", "alice", cron_expression="* * * * *", timezone="UTC")
+        listed = lambda: [run for run in made.call("list_runs")["runs"] if run["state"] == "completed"]  # noqa: E731
+        assert soon(lambda: len(listed()) == 1, 90), made.daemons["alice"].log()
+        assert (listed()[0]["trigger"], listed()[0]["routine"]) == ("schedule", "minutely")
+        (slot,) = made.daemons["alice"].slots()
+        assert (slot["state"], slot["run_id"]) == ("ran", listed()[0]["id"])
+
+
+@pytest.mark.promise("JOI-5")
+def test_while_hq_is_away_for_a_day_every_slot_runs_and_every_report_comes_when_it_is_back(tmp_path: Path) -> None:
+    with team(tmp_path) as made:
+        made.add("alice")
+        ahead = tmp_path / "ahead"
+        # From here on a step of an hour brings one full hour each.
+        ahead.write_text("0")
+        daemon = made.start("alice", ahead=ahead)
+        publish(made, "quick", QUICK)
+        create(made, "hourly", "alice", cron_expression="0 * * * *", timezone="UTC")
+        made.kill_hq()
+        for hour in range(1, 25):
+            ahead.write_text(str(3600 * hour))
+            daemon.ask("reload")
+            ended = lambda: [run for run in made.runs_of("alice") if run["state"] == "completed"]  # noqa: E731
+            assert soon(lambda: len(ended()) == hour), daemon.log()  # noqa: B023 - asked at once
+        assert daemon.ask("status")["hq"]["reports"] == 24
+        assert daemon.ask("live")["hq"]["linked"] is False
+        made.restart_hq()
+        daemon.ask("reload")
+        assert soon(lambda: daemon.ask("status")["hq"]["reports"] == 0), daemon.log()
+        heard = made.call("list_runs", limit=100)["runs"]
+        assert {run["id"] for run in heard} == {run["id"] for run in made.runs_of("alice")}
+        assert [run["state"] for run in heard] == ["completed"] * 24
+        assert {slot["state"] for slot in daemon.slots()} <= {"ran", "late"}
+
+
+@pytest.mark.promise("JOI-5")
+def test_a_network_that_is_cut_or_falls_silent_loses_and_doubles_nothing(both: Team) -> None:
+    create(both, "greet", "alice")
+    runs = []
+    troubles = [(both.way.cut, "cut"), (both.way.mute, "silent"), (both.way.cut, "again")]
+    for number, (trouble, text) in enumerate(troubles):
+        runs.append(both.call("run_routine", routine="greet", text="before", client_key=f"a{number}")["run"])
+        trouble()
+        runs.append(both.call("run_routine", routine="greet", text=text, client_key=f"b{number}")["run"])
+        both.way.heal()
+        both.daemons["alice"].ask("reload")
+    states = lambda: {run: both.reported(run)["state"] for run in runs}  # noqa: E731
+    assert soon(lambda: set(states().values()) == {"completed"}, 120), (states(), both.daemons["alice"].log())
+    assert sorted(run["id"] for run in both.runs_of("alice")) == sorted(runs)
+    assert soon(lambda: both.daemons["alice"].ask("status")["hq"]["reports"] == 0)
