@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from minion.config import Config
 from minion.store.alerts import list_alerts, unsent_notices
 from minion.store.decisions import list_decisions, rejected_changes
 from minion.store.effects_ledger import unsettled_effects
@@ -34,17 +35,18 @@ def scheduling(name: str) -> str:
 
 
 def standing(
-    db: Reader, *, zone: str, now: datetime, live: Mapping[str, Any] | None, files: Collection[str]
+    db: Reader, config: Config, *, now: datetime, live: Mapping[str, Any] | None, files: Collection[str]
 ) -> dict[str, Any]:
     """The whole document, of one moment; `live` is what the daemon says of itself, None where none answers.
 
-    `zone` is the minion's, for schedules that name none; `files` are the names of the routines that have a file.
-    Instants are UTC, but `next` and `due`, which carry the offset of their zone.
+    `config` is the minion's: its zone is that of schedules which name none; `files` are the names of the routines
+    that have a file. Instants are UTC, but `next` and `due`, which carry the offset of their zone.
     """
     db.execute("BEGIN")  # all that follows is of one moment
-    routines = _routines(db, zone, now, files)
+    routines = _routines(db, config.timezone, now, files)
     due = min((item["next"] for item in routines if item["next"]), key=datetime.fromisoformat, default=None)
     return {
+        "minion": {"id": config.minion_id, "name": config.name},
         "daemon": None if live is None else {name: live.get(name) for name in _PROCESS},
         "pid": None if live is None else live["pid"],
         "hq": _hq(db, live),

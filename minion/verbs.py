@@ -280,7 +280,7 @@ async def _status(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
     def read() -> dict[str, Any]:
         with read_only(minion.home.store) as db:
             files = {file.stem for file in all_routine_files(minion.home)}
-            return standing(db, zone=minion.config.timezone, now=minion.clock(), live=live, files=files)
+            return standing(db, minion.config, now=minion.clock(), live=live, files=files)
 
     return await asyncio.to_thread(read)
 

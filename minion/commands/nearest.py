@@ -22,7 +22,7 @@ ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
         "cron": "schedule", "crontab": "schedule", "at": "schedule", "every": "schedule", "remind": "schedule",
         "pause": "schedule pause", "resume": "schedule resume", "stop": "down",
         "kill": "cancel", "abort": "cancel", "freeze": "halt", "upcoming": "next", "when": "next", "due": "next",
-        "missed": "slots", "explain": "why", "inbox": "decisions", "approve": "decide", "reject": "decide",
+        "missed": "slots", "explain": "why", "approve": "decide", "reject": "decide",
         "log": "logs", "tail": "logs", "costs": "cost", "usage": "cost", "spend": "cost", "billing": "cost",
         "undo": "effects", "revert": "effects", "pushes": "effects", "messages": "effects",
         "audit": "verify", "check": "doctor", "diagnose": "doctor", "test": "doctor",

@@ -89,10 +89,13 @@ def _without_daemon(home: Home, config: Config, live: Mapping[str, Any] | None) 
     try:
         with read_only(home.store) as db:
             files = {file.stem for file in all_routine_files(home)}
-            return standing(db, zone=config.timezone, now=utc_now(), live=live, files=files)
+            return standing(db, config, now=utc_now(), live=live, files=files)
     except NotFound:  # nothing was added or run yet
         names: tuple[str, ...] = ("running", "waiting", "routines", "alerts", "decisions", "unknown_effects")
-        empty = {"daemon": live, "pid": None, "hq": None, "halted": None, "next_due": None, "unsent": 0}
+        empty = {
+            "minion": {"id": config.minion_id, "name": config.name}, "daemon": live, "pid": None, "hq": None,
+            "halted": None, "next_due": None, "unsent": 0,
+        }  # fmt: skip
         return empty | {name: [] for name in names}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.config import Home, search_path
-from minion.doctor import disk, engines, house, machine, programs, repositories, sandbox
+from minion.doctor import disk, engines, headquarters, house, machine, programs, repositories, sandbox
 from minion.doctor.documents import documents
 from minion.doctor.finding import BREAKS, Finding, attempt, broken
 from minion.doctor.remedies import as_root, biggest, edit, install, quoted, reinstall
@@ -81,6 +81,7 @@ def _house(home: Home, now: str, routines: list[Mapping[str, Any]]) -> list[tupl
         ("lock", lambda: house.lock(home), opened),
         ("config", lambda: house.config(home), edit(home.config_file)),
         ("secrets", lambda: house.secrets(home), f"chmod 600 {quoted(home.secrets_file)}"),
+        ("hq", lambda: headquarters.joined(home), "minion join URL"),
         ("store", lambda: [*house.store(home), *house.left_behind(home)], opened),
         ("routines", lambda: documents(home, now, routines), opened),
     ]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.server import servers
+from tests.whole.homes import run_process
 from tests.whole.teams import Team, publish, soon, team
 
 pytestmark = pytest.mark.heavy
@@ -104,3 +106,43 @@ def test_a_network_that_is_cut_or_falls_silent_loses_and_doubles_nothing(both: T
     assert soon(lambda: set(states().values()) == {"completed"}, 120), (states(), both.daemons["alice"].log())
     assert sorted(run["id"] for run in both.runs_of("alice")) == sorted(runs)
     assert soon(lambda: both.daemons["alice"].ask("status")["hq"]["reports"] == 0)
+
+
+MARKED = 'open(os.environ["MARK"], "a").write(task["input"] + "\\n")\nanswer(text="done")'
+
+
+@pytest.mark.promise("JOI-6")
+def test_each_of_them_killed_in_turn_loses_no_order_and_carries_out_none_twice(tmp_path: Path) -> None:
+    with team(tmp_path, "alice", "bob") as made:
+        publish(made, "mark", MARKED)
+        done = tmp_path / "done"
+        marked = {"environment": {"env": {"MARK": str(done)}}, "sandbox": "none", "report_to_hq": "steps"}
+        for name in ("alice", "bob"):
+            create(made, f"of-{name}", name, pipeline=["mark"], options=marked)
+        runs = {}
+        for number in range(12):
+            name = ("alice", "bob")[number % 2]
+            text = f"{name} {number}"
+            runs[text] = made.call("run_routine", routine=f"of-{name}", text=text, client_key=text)["run"]
+            if number % 3 == 0:
+                made.kill_hq()
+                made.restart_hq()
+            else:
+                made.daemons[name].kill()
+                made.start(name)
+            # What was asked before the kill, and asked again after it, is the same run.
+            again = made.call("run_routine", routine=f"of-{name}", text=text, client_key=text)["run"]
+            assert again == runs[text]
+        for name in ("alice", "bob"):
+            made.daemons[name].ask("reload")
+        ended = ("completed", "interrupted")
+        states = lambda: {text: made.reported(run)["state"] for text, run in runs.items()}  # noqa: E731
+        assert soon(lambda: all(state in ended for state in states().values()), 150), states()
+        told = done.read_text().split("\n")[:-1]
+        assert len(told) == len(set(told))
+        assert {text for text, state in states().items() if state == "completed"} <= set(told)
+        for name in ("alice", "bob"):
+            theirs = {run["id"]: run["state"] for run in made.runs_of(name)}
+            assert theirs == {run: states()[text] for text, run in runs.items() if text.startswith(name)}
+            assert run_process(made.homes[name], "verify").code == 0
+        assert servers.hq(made.hq.home, "verify").returncode == 0
