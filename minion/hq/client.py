@@ -51,10 +51,13 @@ class HqClient:
 
         Raises `HqAway`, and the `Refusal` that HQ answers with. Who is cancelled leaves the connection closed.
         """
-        asking = asyncio.ensure_future(asyncio.to_thread(self._ask, verb, dict(body), wait_s + self._answer_s))
+        given_up = threading.Event()
+        within_s = wait_s + self._answer_s
+        asking = asyncio.ensure_future(asyncio.to_thread(self._ask, verb, dict(body), within_s, given_up))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
+            given_up.set()
             self._drop()
             with contextlib.suppress(HqAway, Refusal):
                 await asking
@@ -65,7 +68,9 @@ class HqClient:
         self._closed = True
         self._drop()
 
-    def _ask(self, verb: str, said: Mapping[str, Any], within_s: float) -> dict[str, Any]:
+    def _ask(
+        self, verb: str, said: Mapping[str, Any], within_s: float, given_up: threading.Event
+    ) -> dict[str, Any]:
         until = time.monotonic() + within_s
         body = json.dumps(said).encode()
         for fresh in (False, True):
@@ -77,7 +82,7 @@ class HqClient:
                 self._drop()
                 # A connection that had been idle may have been closed meanwhile: HQ has not heard the question, or
                 # takes it again as it took it the first time.
-                if is_new or fresh or self._closed:
+                if is_new or fresh or self._closed or given_up.is_set():
                     raise HqAway(_words(error)) from error
         raise HqAway("it closes its connections")
 

@@ -11,7 +11,7 @@ from minion.config import Config
 from minion.hq.mirror import Held
 from minion.routines.files import is_from_hq, routine_files
 from minion.skills.loader import clashing_skills
-from minion.store.decisions import digest_of_question, list_decisions
+from minion.store.decisions import changes_of, digest_of_question, list_decisions
 from minion.store.local_db import read_only
 from minion.store.slots import handled_of
 from server.contract.digest import instant
@@ -39,7 +39,7 @@ async def beat_of(owner: Owner, now: Held, settled: Sequence[Mapping[str, Any]])
 
     def read() -> list[dict[str, Any]]:
         with read_only(minion.home.store) as db:
-            return [_hold(row) for row in list_decisions(db)[:_MOST]]
+            return [_hold(row, changes_of(db, row["id"])) for row in list_decisions(db)[:_MOST]]
 
     seen_to = await minion.writer.transact(lambda db: handled_of(db, list(now.released)))
     trouble = "; ".join(live["trouble"]) or (f"halted: {live['halted']}" if live["halted"] else None)
@@ -81,9 +81,10 @@ def _troubles(owner: Owner, now: Held) -> list[dict[str, Any]]:
     return found
 
 
-def _hold(row: Mapping[str, Any]) -> dict[str, Any]:
+def _hold(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": row["id"], "kind": row["kind"], "routine": row["routine"], "question": row["question"][:_LONGEST],
-        "about": row["subject"], "digest": digest_of_question(row), "opened_at": row["opened_at"],
+        "about": {"changes": changes, "lock": row["subject"]}, "digest": digest_of_question(row),
+        "opened_at": row["opened_at"],
     }  # fmt: skip
 

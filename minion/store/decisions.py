@@ -109,6 +109,17 @@ def digest_of_question(said: Mapping[str, Any]) -> str:
     return digest_of({**{name: said[name] for name in ("kind", "routine", "question")}, "subject": subject})
 
 
+def changes_of(db: sqlite3.Connection, decision_id: str) -> dict[str, dict[str, str | None]]:
+    """What each part that changed was when a person last allowed it, and is now: `{part: {"from": …, "to": …}}`.
+
+    None where it was not, or is not there. A decision's subject is the whole lock.
+    """
+    query = "SELECT d.subject, l.lock FROM decisions d LEFT JOIN locks l USING (routine_id) WHERE d.id = ?"
+    row = db.execute(query, (decision_id,)).fetchone()
+    now, before = json.loads(row["subject"]), json.loads(row["lock"] or "{}")
+    return {name: {"from": before.get(name), "to": now.get(name)} for name in changed_parts(before, now)}
+
+
 def list_decisions(db: sqlite3.Connection, *, answered: bool = False) -> list[dict[str, Any]]:
     """The open decisions, oldest first; with `answered` all of them."""
     where = "" if answered else "WHERE answer IS NULL"

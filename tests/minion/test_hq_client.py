@@ -197,6 +197,7 @@ def test_what_hq_refuses_is_refused_in_its_words() -> None:
 
 def test_who_waits_is_let_go_when_they_are_cancelled_or_the_client_is_closed() -> None:
     async def cancelled(client: HqClient) -> None:
+        assert await client.ask("poll", {}) == {"ok": True}
         task = asyncio.create_task(client.ask("poll", {}, wait_s=60.0))
         await asyncio.wait({task}, timeout=0.3)
         task.cancel()
@@ -204,6 +205,7 @@ def test_who_waits_is_let_go_when_they_are_cancelled_or_the_client_is_closed() -
             await task
 
     async def closed(client: HqClient) -> None:
+        assert await client.ask("poll", {}) == {"ok": True}
         task = asyncio.create_task(client.ask("poll", {}, wait_s=60.0))
         await asyncio.wait({task}, timeout=0.3)
         client.close()
@@ -212,6 +214,12 @@ def test_who_waits_is_let_go_when_they_are_cancelled_or_the_client_is_closed() -
         with pytest.raises(HqAway):
             await client.ask("poll", {})
 
+    def once(connection: socket.socket) -> None:
+        answering(OK)(connection)
+        silent()(connection)
+
     for play in (cancelled, closed):
-        with server(silent()) as (url, _):
+        with server(once, silent()) as (url, asked):
             asyncio.run(play(client_of(url)))
+        # Nobody asks again who has given up.
+        assert len(asked) == 2

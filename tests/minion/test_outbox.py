@@ -1,4 +1,4 @@
-"""What waits to be told to HQ: every change of a run while one is joined, none lost by pruning or a late answer."""
+"""What waits to be told to HQ: each change of a run while one is joined, none lost by pruning or a late answer."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class Team:
 
     def linked(self, name: str) -> bool:
         """Whether a minion's daemon says that HQ answers it."""
-        return bool(self.daemons[name].ask("live")["hq"]["linked"])
+        return bool((self.daemons[name].ask("live")["hq"] or {}).get("linked"))
 
     def has(self, name: str, *routines: str) -> bool:
         """Whether a minion goes by exactly these routines of HQ's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -127,8 +128,10 @@ def test_peer_defect_15_nothing_listens_on_the_network_and_no_secret_or_foreign_
 
 def internet_sockets_of(pid: int) -> list[str]:
     """The internet sockets that a process has open."""
-    own = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()}
-    found = []
+    own, found = set[str](), list[str]()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            own.add(link.readlink().name)
     for table in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
