@@ -104,10 +104,11 @@ def _told(home: HqHome, found: Joined | str, *, stays: bool) -> None:
 
 
 def _lines(home: HqHome, found: Joined | str, *, stays: bool) -> Iterator[str]:
-    from server.config import home_at
+    from server.config import default_home
 
     hq = shlex.quote(str(Path(sys.argv[0]).absolute()))
-    where = "" if home.root == home_at(None).root else f" --home {shlex.quote(str(home.root))}"
+    # What Claude starts inherits nothing of this terminal.
+    where = "" if home.root == default_home().root else f" --home {shlex.quote(str(home.root))}"
     if isinstance(found, str):
         yield f"minion   not joined: {found}"
     else:
