@@ -36,6 +36,8 @@ check: $(VENV)/.ready-dev ## ruff, mypy --strict, the house rules, the bundled s
 test-heavy: $(VENV)/.ready-dev ## the tests in a real sandbox, and the short kill loops
 	@if command -v npm >/dev/null; then $(MAKE) -s $(VENV)/.ready-node || \
 		echo "hint: npm could not install them; the tests of MCP conformance are skipped" >&2; fi
+	@if command -v npm >/dev/null; then $(MAKE) -s $(VENV)/.ready-claude-code || \
+		echo "hint: npm could not install it; the tests with real Claude Code are skipped" >&2; fi
 	@$(BIN)/python -m pytest -n $(WORKERS) -m heavy -rs
 
 faults: $(VENV)/.ready-dev ## the counted fault suites, each with its trials and bound
@@ -77,4 +79,12 @@ $(VENV)/.ready-node: tests/conformance/package.json tests/conformance/package-lo
 	@rm -f $@ && mkdir -p $(VENV)/conformance
 	@cp tests/conformance/package.json tests/conformance/package-lock.json $(VENV)/conformance/
 	@cd $(VENV)/conformance && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
+
+# Real Claude Code, as native programs that need no Node; locked as those above. The tests let it reach loopback alone.
+$(VENV)/.ready-claude-code: tests/claude_code/package.json tests/claude_code/package-lock.json | $(VENV)/bin/python
+	@echo "setting up Claude Code for the tests (once) …" >&2
+	@rm -f $@ && mkdir -p $(VENV)/claude_code
+	@cp tests/claude_code/package.json tests/claude_code/package-lock.json $(VENV)/claude_code/
+	@cd $(VENV)/claude_code && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@

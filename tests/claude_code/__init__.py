@@ -1,0 +1,1 @@
+"""Real Claude Code, in its oldest and newest form that is looked after, against HQ and the plugin."""
