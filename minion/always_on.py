@@ -73,7 +73,7 @@ class Daemon:
         self._grace_s = float(minion.config.grace_s)
         self._looked: datetime | None = None
         self._due_runs = DueRuns(
-            minion, clock, began=self._slot_began, left=lambda: self.watchdog.stir(), stopping=self._stop.is_set,
+            minion, clock, began=self._slot_began, left=self._slot_left, stopping=self._stop.is_set,
             halted=lambda: self._halted,
         )  # fmt: skip
         self.line = Line(self._due_runs.perform, minion.config.runs_at_once)
@@ -224,8 +224,8 @@ class Daemon:
         try:
             return await do(Owner(self.minion, self), verb, params, asker)
         finally:
-            if verb == "run":  # it may have been held for a decision
-                self.watchdog.stir()
+            if verb in ("run", "decide"):  # it may have been held for a decision
+                self._slot_left()
 
     async def _until_stopped(self) -> None:
         """Run the scheduler until somebody stops the daemon; its own defect, or the store's, is raised."""
@@ -278,6 +278,11 @@ class Daemon:
         """Have interrupted runs go on as soon as there is a place for them."""
         for run in interrupted:
             self.line.ask(run.routine_id, functools.partial(self.minion.supervisor.resume, run))
+
+    def _slot_left(self) -> None:
+        """A slot came to something else than a run, which a person may have to know of."""
+        self.watchdog.stir()
+        self.link.tell_now()
 
     def _slot_began(self, order: Order) -> None:
         routine = order.routine["name"]

@@ -50,6 +50,8 @@ class HqLink:
         self._owner, self._clock, self._version = owner, clock, version
         # Another HQ was joined, or none any more; somebody wants HQ to be asked now, and not after a while.
         self._changed, self._hurried = asyncio.Event(), asyncio.Event()
+        # Something came up that HQ should hear of now, and not only when the poll is over.
+        self._news = asyncio.Event()
         self._client: HqClient | None = None
         self._teller: Teller | None = None
         self._membership: Membership | None = None
@@ -79,6 +81,10 @@ class HqLink:
         self._hurried.set()
         if self._teller is not None:
             self._teller.stir()
+
+    def tell_now(self) -> None:
+        """Say anew how the minion stands: something was held for a person, or answered."""
+        self._news.set()
 
     def stir(self) -> None:
         """There is something to tell: a run began or ended."""
@@ -154,11 +160,14 @@ class HqLink:
     async def _listen(self, client: HqClient) -> None:
         """Hear of orders and changes as long as HQ answers and is the one that was joined."""
         while not self._changed.is_set():
+            self._news.clear()
             now = held(self._owner.minion.home)
             settled = list(self._settled)
             beat = await beat_of(self._owner, now, settled)
             asked = asyncio.get_running_loop().time()
-            news = await client.ask("poll", {**beat, "wait_s": WAIT_S}, wait_s=WAIT_S)
+            news = await self._polled(client, beat)
+            if news is None:
+                continue
             self._found()
             del self._settled[: len(settled)]
             orders, questions = _list_of(news, "orders"), _list_of(news, "questions")
@@ -172,6 +181,20 @@ class HqLink:
             quick = asyncio.get_running_loop().time() - asked < _EMPTY_S
             if quick and not (orders or questions or news.get("cursor") != now.cursor or settled):
                 await self._pause(_FIRST_S)
+
+    async def _polled(self, client: HqClient, beat: dict[str, Any]) -> dict[str, Any] | None:
+        """What HQ has for this minion; None where the poll was given up, because there is something new to say."""
+        poll = asyncio.ensure_future(client.ask("poll", {**beat, "wait_s": WAIT_S}, wait_s=WAIT_S))
+        cut = asyncio.ensure_future(self._news.wait())
+        try:
+            await asyncio.wait({poll, cut}, return_when=asyncio.FIRST_COMPLETED)
+            if poll.done():
+                return poll.result()
+        finally:
+            for each in (poll, cut):
+                each.cancel()
+            await asyncio.wait({poll, cut})
+        return None
 
     async def _sync(self, client: HqClient) -> None:
         """Have what HQ has for this minion, all of it or nothing, and go by it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from minion.daemon.triggers import Trigger
 from minion.routines.files import is_from_hq, routine_files
-from minion.store.decisions import Answer, answer_decision, digest_of_decision
+from minion.store.decisions import Answer, answer_decision, answer_of, digest_of_decision
 from minion.store.run_log import FROM_HQ, run_of_key
 from server.contract.digest import instant
 from server.contract.refusals import NotFound, Refusal, Refused, StoreFailed
@@ -16,7 +16,6 @@ from server.contract.refusals import NotFound, Refusal, Refused, StoreFailed
 if TYPE_CHECKING:
     from minion.verbs import Owner
 
-_BY_HQ: Final = "HQ"
 log = logging.getLogger(__name__)
 
 
@@ -88,19 +87,23 @@ async def _change(owner: Owner, order: Mapping[str, Any], *, paused: bool) -> No
 async def _decide(owner: Owner, order: Mapping[str, Any]) -> None:
     minion, answers = owner.minion, dict[str, Answer](approve="approve", reject="reject")
     now, answer = instant(minion.clock()), answers[order["answer"]]
+    by = f"{order['by']} at HQ" if order.get("by") else "HQ"
 
     async def answered(db: Any) -> Any:
         shown = await digest_of_decision(db, str(order["decision"]))
         if shown != order["digest"]:
             says = f"The decision {order['decision']} is not what was decided upon."
             raise Refused("other_question", says, hint="look at it again: minion decisions")
-        return await answer_decision(db, str(order["decision"]), answer, by=_BY_HQ, now=now)
+        return await answer_decision(db, str(order["decision"]), answer, by=by, now=now)
+
+    async def answered_before(db: Any) -> bool:
+        return await answer_of(db, str(order["decision"])) == (answer, by)
 
     try:
         decision = await minion.writer.transact(answered)
     except Refused as refusal:
-        if refusal.code == "decided":
-            return  # it was taken before, or a person here was faster: what stands is in the next beat
+        if refusal.code == "decided" and await minion.writer.transact(answered_before):
+            return  # it was taken before, and HQ did not hear of that
         raise
     await owner.always_on().decided(decision, approved=answer == "approve")
 

@@ -97,6 +97,13 @@ async def answer_decision(db: Connection, text: str, answer: Answer, *, by: str,
     return before
 
 
+async def answer_of(db: Connection, decision_id: str) -> tuple[str | None, str | None]:
+    """The answer that a decision was given, and by whom."""
+    query = "SELECT answer, answered_by FROM decisions WHERE id = ?"
+    rows = list(await db.execute_fetchall(query, (decision_id,)))
+    return (rows[0]["answer"], rows[0]["answered_by"]) if rows else (None, None)
+
+
 async def digest_of_decision(db: Connection, decision_id: str) -> str | None:
     """The digest of what a decision asks, and of all that it is about; None where there is none."""
     rows = list(await db.execute_fetchall("SELECT * FROM decisions WHERE id = ?", (decision_id,)))

@@ -16,7 +16,7 @@ from server.contract.schedule import Schedule, next_slots, parse_schedule
 from tests.contract.phrase_table import NOW
 
 _ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Etc/GMT-5", "GB-Eire"])
-_SPEND = settings(deadline=None, database=None, max_examples=80)
+_SPEND = settings(deadline=None, database=None, max_examples=40)
 # Naive on purpose: a one-shot is written in the local time of its zone.
 _MOMENTS = st.datetimes(NOW.replace(tzinfo=None, month=4), NOW.replace(tzinfo=None, year=2100))
 
@@ -165,7 +165,7 @@ _HOSTILE = st.one_of(
 )
 
 
-@settings(deadline=None, database=None, max_examples=150)
+@settings(deadline=None, database=None, max_examples=80)
 @given(text=_HOSTILE)
 def test_any_text_is_read_to_a_schedule_that_fires_or_refused(text: str) -> None:
     try:

@@ -141,7 +141,7 @@ def brute(line: Line, zone: str, last: datetime, until: datetime) -> list[tuple[
     return due_slots(line, minutes, stretches, last.replace(tzinfo=None), end)
 
 
-@settings(deadline=None, database=None, max_examples=60)
+@settings(deadline=None, database=None, max_examples=40)
 @given(
     line=st.sampled_from(LINES),
     zone=st.sampled_from(ZONES),
@@ -191,7 +191,7 @@ def eligible(
     return fresh[-1:] if len(due) > 100 else fresh
 
 
-@settings(deadline=None, database=None, max_examples=60)
+@settings(deadline=None, database=None, max_examples=40)
 @given(
     text=st.sampled_from([line.text for line in LINES]),
     zone=st.sampled_from(ZONES),
@@ -255,7 +255,7 @@ def test_a_due_slot_starts_waits_or_is_skipped_by_its_overlap_policy(
     assert overlap_decision(policy, running, queued) == decision
 
 
-@settings(deadline=None, database=None, max_examples=80)
+@settings(deadline=None, database=None, max_examples=40)
 @given(
     policy=st.sampled_from(("skip", "queue", "allow")),
     moves=st.lists(st.sampled_from(("due", "due", "end")), max_size=300),

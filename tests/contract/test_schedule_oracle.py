@@ -116,7 +116,7 @@ def field(low: int, high: int, longest_step: int) -> st.SearchStrategy[str]:
     return st.one_of(st.just("*"), items, stars)
 
 
-@settings(deadline=None, database=None, max_examples=300)
+@settings(deadline=None, database=None, max_examples=120)
 @given(
     minute=field(0, 59, 60),
     hour=field(0, 23, 24),

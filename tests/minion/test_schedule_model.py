@@ -209,7 +209,7 @@ class LifeInMemory(Life):
 @pytest.mark.promise("DMN-4")
 @pytest.mark.promise("DMN-6")
 def test_every_slot_comes_to_the_end_that_a_model_of_the_rules_gives_it() -> None:
-    run_state_machine_as_test(Life, settings=settings(max_examples=8, stateful_step_count=15, database=None))
+    run_state_machine_as_test(Life, settings=settings(max_examples=5, stateful_step_count=15, database=None))
 
 
 @pytest.mark.faults

@@ -318,6 +318,7 @@ def test_every_settled_slot_is_sealed_in_the_home_chain(tmp_path: Path) -> None:
     assert len(sealed) == len(works.slots()) == 3
 
 
+@pytest.mark.heavy
 def test_a_thousand_slots_due_at_once_are_all_written_down_in_one_tick(tmp_path: Path) -> None:
     async def scene(works: Clockwork) -> None:
         await works.run_until(START + timedelta(hours=1))

@@ -297,7 +297,7 @@ def skills(draw: st.DrawFn) -> dict[str, bytes]:
     return chosen
 
 
-@settings(deadline=None, database=None, max_examples=80)
+@settings(deadline=None, database=None, max_examples=40)
 @given(skills(), st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]), st.sampled_from(["", "outer/"]))
 def test_any_legal_files_survive_an_archive_and_a_folder_unchanged(
     files: dict[str, bytes], method: int, outer: str

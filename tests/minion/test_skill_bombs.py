@@ -18,6 +18,8 @@ from tests.house.source_tree import ROOT
 from tests.minion.skill_readings import HEADER, SKILL
 from tests.minion.zip_forge import Forged, forged_zip, zeros
 
+pytestmark = pytest.mark.heavy
+
 MIB = 2**20
 # Far over what any archive may hold: a reader that trusts it is seen by its memory.
 ALLOWED_GROWTH = 64 * MIB

@@ -114,7 +114,7 @@ def test_an_archive_that_was_written_to_a_pipe_tells_its_sizes_afterwards_and_is
 WHOLE = forged_zip([SKILL, Forged(b"scripts/run.py", b"print('hello')\n" * 40, deflate=True), Forged(b"a", b"b")])
 
 
-@settings(deadline=None, database=None, max_examples=300)
+@settings(deadline=None, database=None, max_examples=120)
 @given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=4), st.data())
 def test_a_damaged_archive_is_read_as_it_was_or_refused_and_nothing_else(
     damage: list[tuple[int, int]], data: st.DataObject

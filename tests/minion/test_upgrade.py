@@ -163,6 +163,7 @@ def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(
     assert (caught.value.code, files_in(home)) == ("migration_failed", before)
 
 
+@pytest.mark.heavy
 @pytest.mark.promise("UPG-1")
 def test_routine_files_count_as_this_version_will_read_them(remembering: Home) -> None:
     home, config = remembering, load_config(remembering)

@@ -242,6 +242,7 @@ def test_a_switch_without_its_secret_is_told_once_and_one_that_is_down_is_called
     played(tmp_path, story)
 
 
+@pytest.mark.heavy
 def test_the_history_of_alerts_is_bounded(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         for _ in range(260):

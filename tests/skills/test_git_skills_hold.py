@@ -16,7 +16,7 @@ NOW = "2026-11-20T16:30:00.000Z"
 SINCE = "2026-11-13T16:30:00.000Z"
 HOSTILE = "**bold** [click](https://evil.example) \x1b[31mred\x1b[0m <!channel> `x` | # \u202egpj.exe @here"
 
-pytestmark = pytest.mark.parametrize("skill", SKILLS)
+pytestmark = [pytest.mark.heavy, pytest.mark.parametrize("skill", SKILLS)]
 
 
 def run(skill: str, *repositories: Repository, **fields: Any) -> Ended:

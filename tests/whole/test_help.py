@@ -65,6 +65,8 @@ def reads(line: str) -> list[click.Command]:
     context, went = root.make_context(program, arguments), [root]
     while isinstance(context.command, click.Group):
         rest = [*context._protected_args, *context.args]
+        if not rest and context.command.invoke_without_command:
+            break
         name, below, rest = context.command.resolve_command(context, rest)
         assert below is not None
         context = below.make_context(name, rest, parent=context)

@@ -93,6 +93,7 @@ def spring_nothing(folder: Path, wires: tuple[Tripwire, ...], **fields: Any) -> 
         assert changed_since(was, trap.repository.folder) == [], trap.repository.name
 
 
+@pytest.mark.heavy
 @pytest.mark.promise("ENV-1")
 @pytest.mark.promise("ENV-3")
 @pytest.mark.parametrize("start", range(0, len(TRIPWIRES), MOST))

@@ -59,7 +59,8 @@ def test_a_decision_is_listed_shown_and_answered_the_same_way(tmp_path: Path, se
     def scene(url: str | None) -> None:
         listed = hq(home, "decisions")
         assert listed.stdout.splitlines()[0].startswith(f"{first[:12]}  variant, just now (")
-        assert f"  hq --home {home} decide {first[:12]} approve    (or: reject)" in listed.stdout.splitlines()
+        command = f"  hq --home {home} decide {first[:12]} approve    (or: reject, changes)"
+        assert command in listed.stdout.splitlines()
         (one, _) = told(home, "decisions")["decisions"]
         assert (one["id"], one["link"]) == (first, f"{url}/decisions/{first}" if url else None)
         alone = hq(home, "decide", first[:12], "approve")
@@ -68,7 +69,7 @@ def test_a_decision_is_listed_shown_and_answered_the_same_way(tmp_path: Path, se
             f"hint: read it, then: hq --home {home} decide {first} approve --yes"
         )
         assert state_of(home, first)["state"] == "open"
-        done = hq(home, "decide", first[:12], "approve", "--yes", "--why", "It passed.")
+        done = hq(home, "decide", first[:12], "approve", "--yes", "-m", "It passed.")
         assert (done.returncode, done.stdout) == (0, f"Approved ({first}).\n")
         assert (one["digest"] in done.stderr, "    │ Line two." in done.stderr) == (True, True)
         # What others wrote stands behind a bar, and acts on no terminal.
@@ -177,10 +178,10 @@ def test_the_tool_says_where_a_person_decides_and_by_which_command(tmp_path: Pat
 
     page = f"https://hq.example.com/decisions/{decision}"
     linked = asyncio.run(scene("https://hq.example.com"))
-    assert (linked["link"], f"decides at {page}, signed in with a token of" in linked["note"]) == (page, True)
+    assert (linked["link"], f"decides at {page}, signed in as themselves, or" in linked["note"]) == (page, True)
     said = asyncio.run(scene(None))
     assert (said["state"], said["link"]) == ("open", None)
     assert said["note"] == (
-        f"Nothing was decided. A person decides with `hq decide {decision} approve` (or `reject`) at a terminal "
-        "of HQ's machine."
+        f"Nothing was decided. A person decides with `hq decide {decision} approve` (or `reject` or `changes`) at "
+        "a terminal of HQ's machine."
     )

@@ -23,6 +23,8 @@ from tests.whole.homes import (
     write_skill,
 )
 
+pytestmark = pytest.mark.heavy
+
 MEBIBYTE = 1024 * 1024
 HUNDRED_MEGABYTES = """
 line = b"0123456789abcde\\n" * 65_536

@@ -33,6 +33,7 @@ def at(path: Path) -> Repository:
     return repository
 
 
+@pytest.mark.heavy
 @pytest.mark.promise("ENV-1")
 @pytest.mark.promise("ENV-3")
 def test_a_run_on_odd_repositories_succeeds_and_pushes_what_it_changed_alone(tmp_path: Path) -> None:

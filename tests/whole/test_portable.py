@@ -21,6 +21,8 @@ from server.contract.refusals import BadDocument
 from tests.whole.homes import at_work, clean_environment, command_line, make_home, performed, write_skill
 from tests.whole.refusals_said import Place, say
 
+pytestmark = pytest.mark.heavy
+
 COMMENTED = """\
 # What the team asked for.
 name: weekly

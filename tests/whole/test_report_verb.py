@@ -18,6 +18,8 @@ from server.contract.digest import new_id
 from server.contract.refusals import BadUse, Refused
 from tests.whole.homes import at_work, events_of, make_home, run_of, write_routine, write_secrets, write_skill
 
+pytestmark = pytest.mark.heavy
+
 SAID = {"outcome": "success", "summary": "All carts are counted.", "details": "one, two"}
 SECRET = "hunter2-a-long-secret"
 

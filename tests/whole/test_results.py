@@ -10,6 +10,8 @@ import pytest
 from minion.config import Home
 from tests.whole.homes import events_of, make_home, performed, results_in, write_routine, write_skill
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.mark.parametrize(
     ("printed", "kept"),

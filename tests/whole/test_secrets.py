@@ -33,6 +33,8 @@ from tests.whole.homes import (
 )
 from tests.whole.webhooks import Webhook, webhook
 
+pytestmark = pytest.mark.heavy
+
 # Tells everything it can find out, and every disguise of what the test lets it know.
 LEAKY = """
 import base64

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from minion.config import Home
 from tests.server import servers
-from tests.whole.homes import run_process
+from tests.whole.homes import run_process, write_routine, write_skill
 from tests.whole.teams import Team, publish, soon, team
 
 pytestmark = pytest.mark.heavy
@@ -145,4 +147,43 @@ def test_each_of_them_killed_in_turn_loses_no_order_and_carries_out_none_twice(t
             theirs = {run["id"]: run["state"] for run in made.runs_of(name)}
             assert theirs == {run: states()[text] for text, run in runs.items() if text.startswith(name)}
             assert run_process(made.homes[name], "verify").code == 0
+        assert servers.hq(made.hq.home, "verify").returncode == 0
+
+
+def waiting_at(made: Team) -> list[dict[str, Any]]:
+    """What waits for a person at HQ."""
+    found: list[dict[str, Any]] = servers.told(made.hq.home, "decisions")["decisions"]
+    return found
+
+
+def decided_on(home: Home) -> dict[str, Any]:
+    """The newest decision of a minion."""
+    newest: dict[str, Any] = run_process(home, "decisions", "--all", "--json").json()[-1]
+    return newest
+
+
+@pytest.mark.promise("INB-1")
+def test_what_a_minion_holds_is_in_hqs_inbox_at_once_and_answered_there_for_it(tmp_path: Path) -> None:
+    with team(tmp_path, "alice") as made:
+        home, daemon = made.homes["alice"], made.daemons["alice"]
+        write_skill(home, "quick", QUICK)
+        write_routine(home, "strict", "quick", lock="strict")
+        daemon.ask("reload")
+        assert daemon.state_of(daemon.run("strict")) == "completed"
+        for answer, other, code in (("approve", "reject", 3), ("reject", "approve", 0)):
+            write_skill(home, "quick", QUICK + f"\n# {answer}\n")
+            assert run_process(home, "run", "strict").code == 3
+            assert soon(lambda: len(waiting_at(made)) == 1, 15), daemon.log()
+            (held,) = waiting_at(made)
+            evidence = held["evidence"]
+            assert (held["kind"], evidence["minion"], evidence["routine"]) == ("hold", "alice", "strict")
+            done = servers.hq(made.hq.home, "decide", held["id"], answer, "--yes")
+            assert done.returncode == 0, done.stderr
+            assert soon(lambda: decided_on(home)["answer"] is not None, 15), daemon.log()
+            assert decided_on(home)["answer"] == answer
+            assert decided_on(home)["answered_by"].endswith(" at HQ")
+            assert waiting_at(made) == []
+            # Who comes second is told so; only what was refused can still be allowed.
+            assert run_process(home, "decide", held["subject"], other).code == code
+        assert run_process(home, "run", "strict").code == 0
         assert servers.hq(made.hq.home, "verify").returncode == 0
