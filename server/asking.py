@@ -16,7 +16,7 @@ from server.contract.refusals import Refusal, Refused, refusal_from_data
 STARTS_S: Final = 20.0
 LOOK_S: Final = 0.1
 MCP: Final = "hq mcp"
-_SERVES: Final = ("hq serve", MCP)
+_SERVES: Final = ("hq serve", "hq up", MCP)
 _ANSWER_S: Final = 30.0
 _READY_S: Final = 5.0
 _LARGEST: Final = 4 * 1024 * 1024

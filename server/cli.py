@@ -19,14 +19,23 @@ from server.contract.refusals import Refusal
 # Every command, in the order people meet them: its module and its one line. A new one gets a line in its section.
 _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Serve": {
+        "up": ("server.commands.up", "Have it all: HQ here, and this machine's minion joined to it."),
         "serve": ("server.commands.serve", "Answer over HTTP: MCP at /mcp, for programs that hold a token."),
         "mcp": ("server.commands.mcp", "Answer over stdin and stdout: for a Claude session of this machine."),
         "token": ("server.commands.token", "Create, list, rotate and revoke the tokens that let programs in."),
+        "minions": ("server.commands.minions", "List the minions that have joined: seen, running, slots at risk."),
+        "service": ("server.commands.service", "Have the system start `hq serve` by itself, and bring it back."),
         "status": ("server.commands.status", "Show the home, who owns it, where it answers, what it holds."),
     },
     "Decide": {
+        "inbox": ("server.commands.inbox", "Show what waits for a person, the urgent first."),
         "decisions": ("server.commands.decisions", "List what waits for a person, and what became of it."),
-        "decide": ("server.commands.decide", "Answer what waits for a person: approve, or reject."),
+        "decide": ("server.commands.decide", "Answer what waits for a person: approve, reject, send back."),
+    },
+    "Run": {
+        "routine": ("server.commands.routine", "List, show, move, pause, run and delete routines."),
+        "run": ("server.commands.run", "Run a routine now on its minion."),
+        "cancel": ("server.commands.cancel", "Call a run off, also one under way on a minion."),
     },
     "Keep": {
         "verify": ("server.commands.verify", "Check that the log is whole and unchanged; keep a checkpoint."),

@@ -31,6 +31,7 @@ _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 _NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 _LOCK_BYTES: Final = 4096
 _PATIENCE_S: Final = tuple(0.001 * 2**n for n in range(8))
+_MOST_TRIES: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,34 @@ class HqHome:
 
 def home_at(said: str | None) -> HqHome:
     """The home that `--home` names, else `HQ_HOME`, else the platform's data folder."""
+    text = said or os.environ.get("HQ_HOME")
+    if not text:
+        return default_home()
+    return HqHome(Path(os.path.abspath(Path(text).expanduser())))  # noqa: PTH100 - links are kept as typed
+
+
+def default_home() -> HqHome:
+    """The home in the platform's data folder."""
     import platformdirs
 
-    text = said or os.environ.get("HQ_HOME") or platformdirs.user_data_dir("minion-hq", appauthor=False)
-    return HqHome(Path(os.path.abspath(Path(text).expanduser())))  # noqa: PTH100 - links are kept as typed
+    return HqHome(Path(platformdirs.user_data_dir("minion-hq", appauthor=False)))
+
+
+def user_config_folder() -> Path:
+    """Where this user's settings of other programs lie, those of systemd among them."""
+    said = os.environ.get("XDG_CONFIG_HOME", "")
+    return Path(said) if said.startswith("/") else Path.home() / ".config"
+
+
+def search_path() -> str:
+    """Where programs are looked for."""
+    return os.environ.get("PATH") or os.defpath
+
+
+def settings_said() -> dict[str, str]:
+    """The settings of HQ that the environment says, apart from its home, by name; those of no value left out."""
+    names = ("HQ_PUBLIC_URL", "HQ_LOG", "HQ_ALERT_COMMAND", "HQ_ALERT_SLACK_FILE")
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def public_url() -> str | None:
@@ -86,6 +111,39 @@ def public_url() -> str | None:
         hint = "say the scheme and host alone, such as https://hq.example.com or http://hq.lan:8080"
         raise BadUse("bad_public_url", "HQ_PUBLIC_URL is no address of the form http(s)://HOST[:PORT].", hint=hint)
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """How people are told of minions: a command (its words), and the file that holds a webhook's address."""
+
+    command: tuple[str, ...] = ()
+    slack_file: Path | None = None
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways that are set up, by name."""
+        return (*(("command",) if self.command else ()), *(("slack",) if self.slack_file is not None else ()))
+
+
+def alerts() -> Alerts:
+    """`HQ_ALERT_COMMAND` (a JSON list of words) and `HQ_ALERT_SLACK_FILE` (a path). Raises `BadUse`."""
+    text, command = os.environ.get("HQ_ALERT_COMMAND", ""), ()
+    if text:
+        try:
+            words = json.loads(text)
+        except (ValueError, RecursionError):
+            words = None
+        if not isinstance(words, list) or not words or not all(map(_is_word, words)) or not words[0]:
+            hint = """write a list such as ["notify-send", "HQ"]; the message comes on its stdin"""
+            raise BadUse("bad_alert_command", "HQ_ALERT_COMMAND is no JSON list of words.", hint=hint)
+        command = tuple(words)
+    file = os.environ.get("HQ_ALERT_SLACK_FILE", "")
+    return Alerts(command, Path(os.path.abspath(Path(file).expanduser())) if file else None)  # noqa: PTH100
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, str) and "\0" not in word
 
 
 def log_level(usual: str) -> str:
@@ -105,7 +163,7 @@ def owned(home: HqHome, command: str) -> Iterator[Lock]:
     except OSError as error:
         raise _unusable(home, error) from error
     try:
-        if not _locked(fd):
+        if not _locked(fd, home):
             holder = read_holder(home)
             who = f"`{holder['command']}` (process {holder['pid']})" if holder else "another process"
             hint = "stop it first, or give this one another home with --home"
@@ -134,14 +192,19 @@ def _unusable(home: HqHome, error: OSError) -> Refused:
     return Refused("home_unusable", f"The home {home.root} cannot be used ({error.strerror}).", hint=hint)
 
 
-def _locked(fd: int) -> bool:
-    """Whether the lock could be taken; who only looks whether it is held has it for an instant too."""
-    for patience in (*_PATIENCE_S, None):
+def _locked(fd: int, home: HqHome) -> bool:
+    """Whether the lock could be taken; who only looks whether it is held has it for an instant too.
+
+    Who owns a home says so in its lock. While nobody does, it is lookers that are in the way, or an owner that has
+    only just begun: they are waited for longer.
+    """
+    for number in range(_MOST_TRIES):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if patience is not None:
-                time.sleep(patience)
+            if number >= len(_PATIENCE_S) and read_holder(home) is not None:
+                return False
+            time.sleep(_PATIENCE_S[min(number, len(_PATIENCE_S) - 1)])
             continue
         return True
     return False

@@ -12,10 +12,12 @@ import uvicorn
 
 from server.actions.desk import Desk
 from server.app import offered
-from server.config import HqHome, Lock, door_open, public_url
+from server.config import HqHome, Lock, alerts, door_open, public_url
 from server.contract.refusals import Refused
 from server.log import log_committed
+from server.scheduling import scheduled
 from server.sweeping import swept
+from server.telling import telling
 from server.web.connections import BoundedHttp
 from server.web.door import Door
 from server.web.gate import Hosts
@@ -38,7 +40,7 @@ async def serve(
     `who` is the user whose programs come in by the home's door, `rates` how much each caller may ask. Raises
     `Refused`.
     """
-    public = public_url()
+    public, told_by = public_url(), alerts()
     with contextlib.closing(bind(port)) as bound:
         number = bound.getsockname()[1]
         url, door, ending = f"http://{HOST}:{number}", Door(who), asyncio.Event()
@@ -60,7 +62,10 @@ async def serve(
         unheard = desk.listen(log_committed)
         try:
             with door_open(home, door.text):
-                async with swept(desk), _looked_through(desk, serving.answering):
+                async with (
+                    telling(desk, told_by), swept(desk, ways=told_by.ways), scheduled(desk),
+                    _looked_through(desk, serving.answering),
+                ):  # fmt: skip
                     await serving.serve(sockets=[bound])
         finally:
             stopping.cancel()

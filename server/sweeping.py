@@ -1,15 +1,16 @@
-"""Sweeps an HQ as long as somebody owns it: at the start, and every half minute."""
+"""Sweeps an HQ as long as somebody owns it, and watches over its minions: at the start, and every half minute."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from server.actions.desk import Desk
+from server.actions.watch import watch
 from server.contract.refusals import Refusal
 
 EVERY_S: Final = 30.0
@@ -17,10 +18,13 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def swept(desk: Desk, *, every_s: float = EVERY_S) -> AsyncIterator[None]:
-    """Have what is over ended: before the block begins, and then every so many seconds. Raises a `Refusal`."""
-    await desk.sweep()
-    sweeper = asyncio.create_task(_sweep_on(desk, every_s))
+async def swept(desk: Desk, *, ways: Sequence[str] = (), every_s: float = EVERY_S) -> AsyncIterator[None]:
+    """Have what is over ended, and silent minions noticed: before the block begins, and every so many seconds.
+
+    `ways` are those in which people are told of minions. Raises a `Refusal`.
+    """
+    await _look(desk, ways, begins=True)
+    sweeper = asyncio.create_task(_sweep_on(desk, ways, every_s))
     try:
         yield
     finally:
@@ -29,10 +33,15 @@ async def swept(desk: Desk, *, every_s: float = EVERY_S) -> AsyncIterator[None]:
             await sweeper
 
 
-async def _sweep_on(desk: Desk, every_s: float) -> None:
+async def _sweep_on(desk: Desk, ways: Sequence[str], every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
         try:
-            await desk.sweep()
+            await _look(desk, ways, begins=False)
         except Refusal as refusal:  # a full disk may be empty at the next turn
             log.warning("could not sweep: %s", refusal)
+
+
+async def _look(desk: Desk, ways: Sequence[str], *, begins: bool) -> None:
+    await desk.sweep()
+    await desk.database.transact(watch, ways, begins=begins, now=desk.clock())

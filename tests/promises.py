@@ -5,8 +5,9 @@ from __future__ import annotations
 # RUN: how a run goes and what is said of it · RES: resumed runs · EFF: effects · ENV: the safety envelope
 # CAP: caps · STO: what is kept · DMN: the daemon · WAT: who is told · UPG: upgrades · SVC: as a service
 # LED: the ledger of HQ · HQ: its routines and runs · CLI: the command line · DOC: routines, skills, schedules
-# SKL: the bundled skills
-# PCF: the process classification, and skills at HQ · MCP, WEB: HQ's doors · DEC: decisions
+# SKL: the bundled skills · HQM: minions as HQ sees them, and HQ as a service
+# PCF: the process classification, and skills at HQ · MCP, WEB: HQ's doors
+# DEC: decisions · INB: the inbox · CLA: real Claude Code
 PROMISES: dict[str, str] = {
     "RUN-1": "A skill that exits with anything but 0 fails the run; it is never reported completed.",
     "RUN-2": "Two runs at once never mix names, inputs, scripts, outputs or logs.",
@@ -87,7 +88,7 @@ PROMISES: dict[str, str] = {
     "SKL-10": "Each ready template is admitted as it is, fires, and runs with the `script` engine alone.",
     "LED-1": "A session that runs a process itself is held to it: blocks in order, rigid ones whole, drift named.",
     "LED-2": "A call of the ledger that comes again with its key is done once and answered alike.",
-    "MCP-1": "A token's scope decides which tools it sees and may call; a session never sees one that decides.",
+    "MCP-1": "A token's scope decides which tools it sees and may call; none of them decides.",
     "MCP-2": "Whoever watches a run is told when it changes, in both revisions of MCP.",
     "MCP-3": "HQ passes the MCP project's conformance suites in both revisions, but for what was reviewed.",
     "WEB-1": "Only HQ's own names and pages reach it, on loopback too.",
@@ -96,6 +97,12 @@ PROMISES: dict[str, str] = {
     "DEC-3": "A sign-in ends with its half hour, its token or a click, and only HQ's own forms can use it.",
     "DEC-4": "What others wrote acts on nobody's page or terminal where it is decided about.",
     "DEC-5": "`hq decide` shows what is asked and answers exactly that, whether HQ runs or not.",
+    "INB-1": "What waits on a minion waits in HQ's inbox; an answer there reaches it as one order.",
+    "INB-2": "The inbox says of each thing what a yes changes and newly permits; what is urgent comes first.",
+    "INB-3": "A proposal is sent back with a reason, which whoever proposes next is shown.",
+    "INB-4": "A link from a terminal signs its person in once, within ten minutes; to open it does nothing.",
+    "INB-5": "A session is told where a person decides, and is given nothing to decide by.",
+    "INB-6": "Nothing in the inbox runs out by itself, and an answer is given once, to exactly what was shown.",
     "HQ-1": "A routine created from Claude says whether it will fire, when next, and who is told when it fails.",
     "HQ-2": "Running a routine twice with one key starts one run.",
     "PCF-1": "Every code of the seed's classification is in the catalogue, and your own files extend it.",
@@ -104,5 +111,30 @@ PROMISES: dict[str, str] = {
     "AUD-2": "A backup made while HQ writes is whole, and restores.",
     "AUD-3": "What HQ acknowledged survives its kill at any moment.",
     "TOK-1": "A token is shown once, kept as a digest, good for its scope alone, worthless once revoked.",
+    "JOI-1": "A routine made from Claude runs on its minion, when asked and by that one's cron; HQ hears how.",
+    "JOI-2": "A minion's token for HQ is its owner's alone to read, and goes nowhere else without TLS.",
+    "JOI-3": "What HQ gives is taken in whole or not at all; a minion's own routines and skills stand before it.",
+    "JOI-4": "A minion that lets go of a routine says up to when it saw to its slots.",
+    "JOI-5": "While HQ is away routines go on and reports wait; each is told at least once, and counts once.",
+    "JOI-6": "Killed at any moment, HQ and its minions lose no order and carry none out twice.",
+    "JOI-7": "`hq up` has HQ and this machine's minion joined and up, with no token to be seen.",
+    "CLA-1": "Real Claude Code connects over stdio and HTTP and sees a session's tools, none that decides.",
+    "CLA-2": "A routine that Claude Code creates is its minion's; the model sees whether and when it fires.",
+    "CLA-3": "A gap that Claude Code records five times is High, and the model is told as it rises.",
+    "CLA-4": "Claude Code lists HQ's resources and reads what is in them.",
+    "CLA-5": "The plugin is valid and installs; its skill is read, looks unasked and creates only when allowed.",
+    "HQM-1": "HQ says of each minion when it was seen, what runs, what is due, what is at risk and what waits.",
+    "HQM-2": "People are told once when a silent minion's slot passes its grace, and once when it is back.",
+    "HQM-3": "HQ counts no silence of a minion for the time in which it was away itself.",
+    "HQM-4": "What people are to be told of minions outlives restarts, is tried again, shown; it holds no secret.",
+    "HQM-5": "A minion that left takes no orders; its routines stay without one, and are its own when it is back.",
+    "HQM-6": "The unit of `hq service` starts HQ in a bare environment, holds no secret; only ours is removed.",
     "HQ-3": "One process owns a HQ home; whoever else comes goes through it or is refused by name.",
+    "GIV-1": "A routine that moves is started by its new minion only after the old one let go, and from there on.",
+    "GIV-2": "`hq routine move` says what may still fire where; only a person gives a minion up for lost.",
+    "GIV-3": "A slot of HQ's own schedule becomes one run, or a record, whatever becomes of HQ meanwhile.",
+    "GIV-4": "Exactly one of HQ and a minion starts a routine by itself; no slot is lost where that changes.",
+    "GIV-5": "`explain_routine` asks the minion itself, and says so when it does not answer.",
+    "GIV-6": "A run under way on a minion is cancelled from HQ, once, and ends as its minion says.",
+    "GIV-7": "`hq verify` finds what was changed by hand in runs reported, orders, minions, moves and schedules.",
 }

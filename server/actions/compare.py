@@ -51,5 +51,6 @@ def close_run(
         "first_difference": comparison.first_difference,
         "claim_matches": None if claim is None else claim == fingerprint(taken),
     }  # fmt: skip
-    append_event(connection, "run.closed", answer, actor=actor, now=now, run_id=run_id)
+    truths = {"outcome": row.outcome, "delivery": row.delivery}
+    append_event(connection, "run.closed", {**answer, **truths}, actor=actor, now=now, run_id=run_id)
     return answer

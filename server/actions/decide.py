@@ -1,4 +1,4 @@
-"""A human's answer to what waits for one: approve or reject, once, and only exactly what was asked."""
+"""A human's answer to what waits for one: approve, reject or send back, once, and only exactly what was asked."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
+from server.actions import holding
 from server.contract.digest import instant
 from server.contract.redaction import Redactor
 from server.contract.refusals import Refused
-from server.domain.decision import STATE_OF, digest_of_question, may_answer, may_decide, state_at
+from server.domain.consequence import permissions, urgency_of, what_changes
+from server.domain.decision import (
+    EVENT_OF,
+    STATE_OF,
+    answers_to,
+    carried_in_words,
+    digest_of_question,
+    may_answer,
+    may_decide,
+    state_at,
+)
 from server.domain.gap import after_answer
 from server.storage import finding_store
 from server.storage.access_store import Caller
@@ -27,8 +38,10 @@ def decide(
     connection: Connection, caller: Caller, decision: str, answer: str, *, digest: str, why: str | None = None,
     now: datetime,
 ) -> dict[str, Any]:  # fmt: skip
-    """Answer an open decision: `approve` or `reject`; `digest` is that of what the person was shown.
+    """Answer an open decision: `approve`, `reject`, or `changes`, which sends it back to whoever proposed it.
 
+    `digest` is that of what the person was shown; who sends something back says `why`. The answer to a hold goes
+    to its minion as an order: what follows there the minion says (`shown`, `carried`).
     Only who came in as a person, with scope reviewer or admin, may; the door says so (`Caller.door`). Raises
     `NotFound`, `BadUse`, and `Refused` for anybody else, another digest, a second answer, or one that is too late.
     """
@@ -36,28 +49,44 @@ def decide(
     at, row = instant(now), finding_store.find_decision(connection, decision)
     kept = digest_of_question(row.kind, row.subject, row.question, json.loads(row.evidence))
     stands = state_at(row.state, row.expires_at, at)
-    may_answer(row.id, stands, answer=answer, asked=row.digest, shown=digest, kept=kept)
-    ending, said = STATE_OF[answer], None if why is None else _REDACTOR.text(why)[:LONGEST_REASON]
+    said = None if why is None else _REDACTOR.text(why)[:LONGEST_REASON]
+    may_answer(row.id, row.kind, stands, answer=answer, why=said, asked=row.digest, shown=digest, kept=kept)
+    ending = STATE_OF[answer]
     if not finding_store.answer(connection, row.id, ending, by=caller.id, name=caller.name, why=said, now=at):
         hint = "hq decisions --state any shows it"
         raise Refused("decided", f"The decision {row.id} was answered meanwhile.", hint=hint)
     told = {"decision": row.id, "kind": row.kind, "subject": row.subject, "digest": row.digest, "why": said}
     who = {"door": caller.door, "by": caller.name}
-    append_event(connection, f"decision.{ending}", {**told, **who}, actor=caller.id, now=at)
+    if row.kind == holding.KIND:
+        told["order"] = holding.order_of(row.id)
+    append_event(connection, f"decision.{EVENT_OF[answer]}", {**told, **who}, actor=caller.id, now=at)
     state = None
     if row.kind == "gap":
-        state = _gap_answered(connection, row, answer == "approve", actor=caller.id, at=at)
+        state = _gap_answered(connection, row, answer, said, actor=caller.id, at=at)
+    elif row.kind == holding.KIND:
+        holding.send_answer(connection, row, answer, by=caller, now=at)
+        state = "waiting"
     return {"decision": row.id, "state": ending, "subject": row.subject, "subject_state": state}
 
 
 def shown(row: Row[Any], *, now: datetime, links: str | None) -> dict[str, Any]:
-    """A decision as people and sessions see it; `links` is what the address of its page begins with."""
+    """A decision as people and sessions see it; `links` is what the address of its page begins with.
+
+    `changes` and `permissions` say what follows from a yes, `answers` which ones it takes, `carried` of a hold how
+    far the answer came on its minion.
+    """
+    evidence, state = json.loads(row.evidence), state_at(row.state, row.expires_at, instant(now))
+    about = evidence if isinstance(evidence, dict) else {}
+    words = carried_in_words(row.carried, str(about.get("minion")), row.carried_why)
+    carried = {"carried": row.carried, "carried_words": words} if words else {}
     names = ("id", "kind", "subject", "question", "digest", "asked_by", "asked_at", "expires_at")
     answers = ("answered_by", "answered_name", "answered_at", "why")
     answer = {name: getattr(row, name) for name in answers if getattr(row, name)}
     return {
-        **{name: getattr(row, name) for name in names}, "evidence": json.loads(row.evidence),
-        "state": state_at(row.state, row.expires_at, instant(now)), **answer, "link": link_to(row.id, links),
+        **{name: getattr(row, name) for name in names}, "changes": what_changes(row.kind, about),
+        "permissions": permissions(row.kind, about), "urgency": urgency_of(row.kind, about, row.expires_at),
+        "evidence": evidence, "state": state, "answers": list(answers_to(row.kind)) if state == "open" else [],
+        **answer, **carried, "link": link_to(row.id, links),
     }  # fmt: skip
 
 
@@ -86,13 +115,19 @@ def link_to(decision: str, links: str | None) -> str | None:
     return None if links is None else f"{links}/decisions/{decision}"
 
 
-def _gap_answered(connection: Connection, row: Row[Any], approved: bool, *, actor: str, at: str) -> str:
-    """What becomes of the gap that a proposal was made for: it stays open until a run passes with it."""
+def _gap_answered(
+    connection: Connection, row: Row[Any], answer: str, why: str | None, *, actor: str, at: str
+) -> str:
+    """What becomes of the gap that a proposal was made for: it stays open until a run passes with it.
+
+    Why a proposal was sent back stands with the gap: whoever proposes the next one sees it there.
+    """
     gap = finding_store.find_gap(connection, row.subject)
     if gap.state != "proposed" or gap.decision_id != row.id:
         hint = "list_gaps shows how it stands"
         raise Refused("proposal_gone", f"The proposal for the gap {gap.id} stands no more.", hint=hint)
-    state = after_answer(approved)
-    finding_store.set_gap(connection, gap.id, state=state)
-    append_event(connection, f"gap.{state}", {"gap": gap.id, "decision": row.id}, actor=actor, now=at)
+    state, sent_back = after_answer(answer == "approve"), why if answer == "changes" else None
+    finding_store.set_gap(connection, gap.id, state=state, sent_back=sent_back)
+    told = {"gap": gap.id, "decision": row.id, "sent_back": sent_back}
+    append_event(connection, f"gap.{state}", told, actor=actor, now=at)
     return state

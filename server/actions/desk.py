@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from server.actions.questions import Questions
 from server.actions.sweep import AT_ONCE, anything_over, sweep
 from server.clock import Clock
 from server.contract.process import Process
@@ -34,12 +35,16 @@ def caller() -> Caller:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """An HQ at work. `processes` are those it knows, by code; `classification` has them in their places."""
+    """An HQ at work. `processes` are those it knows, by code; `classification` has them in their places.
+
+    `questions` are what it asks minions just now.
+    """
 
     database: Database
     clock: Clock
     processes: Mapping[str, Process]
     classification: Classification
+    questions: Questions = field(default_factory=Questions)
 
     async def do(self, action: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Have `action(connection, who asks, …, now=…)` done in a transaction of its own. Raises a `Refusal`."""

@@ -12,8 +12,10 @@ from sqlalchemy import Row
 from server.contract.digest import canonical_json, instant, is_id
 from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, Refused
+from server.domain.consequence import joined_deltas
 from server.domain.gap import GAP_TYPES, STILL_OPEN, escalates, priority_of
-from server.storage import finding_store
+from server.domain.skill_files import permission_delta, readable_skill
+from server.storage import definition_store, finding_store
 from server.storage.access_store import Caller, once
 from server.storage.database import Connection
 from server.storage.event_store import append_event
@@ -90,7 +92,30 @@ def _lacked(connection: Connection, gap: Row[Any]) -> dict[str, Any]:
     return {
         "gap": gap.id, "gap_type": gap.gap_type, "requested_code": gap.requested_code, "priority": gap.priority,
         "frequency": gap.frequency, "description": gap.description, "met": met,
+        **({"sent_back_before": gap.sent_back} if gap.sent_back else {}),
     }  # fmt: skip
+
+
+def _asked_for(
+    connection: Connection, skill: str | None, needs: Mapping[str, Sequence[str]] | None
+) -> dict[str, Any]:
+    """What a proposal brings, and what may be done then that may not be done today; nothing where nobody says."""
+    said: dict[str, Any] = {}
+    if needs is not None:
+        said["needs"] = {kind: sorted(set(_REDACTOR.data(list(names)))) for kind, names in needs.items() if names}
+    if skill is not None:
+        row = definition_store.find_skill(connection, skill)
+        before, version = None, row.version - 1
+        if version:
+            earlier = definition_store.find_skill(connection, skill, version=version)
+            before = readable_skill(json.loads(earlier.archive))
+        now = readable_skill(json.loads(row.archive))
+        said["skill"] = {
+            "name": row.name, "version": row.version, "digest": row.digest, "before": version or None,
+        }  # fmt: skip
+        if now is not None:
+            said["permissions"] = joined_deltas([permission_delta(before, now)])
+    return said
 
 
 def _times(number: int) -> str:
@@ -98,11 +123,15 @@ def _times(number: int) -> str:
 
 
 def resolve_gap(
-    connection: Connection, caller: Caller, gap: str, resolution: str, reason: str, *, now: datetime
-) -> dict[str, Any]:
+    connection: Connection, caller: Caller, gap: str, resolution: str, reason: str, *, skill: str | None = None,
+    needs: Mapping[str, Sequence[str]] | None = None, now: datetime,
+) -> dict[str, Any]:  # fmt: skip
     """Propose what closes a gap (`propose`: a human decides), or `decline` it.
 
-    Raises `NotFound`, `BadUse`, and `Refused` for a gap that is over, or about which a human is asked already.
+    `skill` names a published one, whose newest version is proposed: what it may do that the one before might not
+    is read from it. `needs` says what else may be done then that may not be done today, by kind: hosts, secrets,
+    effects, tools. Raises `NotFound`, `BadUse`, and `Refused` for a gap that is over, or about which a human is
+    asked already.
     """
     at, row = instant(now), finding_store.find_gap(connection, gap)
     if resolution not in ("propose", "decline"):
@@ -114,7 +143,7 @@ def resolve_gap(
         raise Refused("gap_approved", says, hint="have a run use it: the first that passes closes the gap")
     said = _REDACTOR.text(reason)[:LONGEST_DESCRIPTION]
     if resolution == "decline":
-        finding_store.set_gap(connection, row.id, state="declined", resolution=said)
+        finding_store.set_gap(connection, row.id, state="declined", resolution=said, sent_back=None)
         if row.state == "proposed":  # nobody need answer any more
             who = {"by": caller.id, "name": caller.name}
             finding_store.answer(connection, row.decision_id, "withdrawn", **who, why=said, now=at)
@@ -127,8 +156,10 @@ def resolve_gap(
             raise Refused("gap_proposed", f"A proposal for {row.id} waits already.", hint=hint)
         question = f"Close the gap {row.requested_code} ({row.gap_type}, met {_times(row.frequency)}): {said}"
         shown = {**_lacked(connection, row), "proposal": said, "asked_by": caller.name}
+        shown |= _asked_for(connection, skill, needs)
         decision = finding_store.ask(connection, "gap", row.id, question, shown, by=caller.id, now=at)
-        finding_store.set_gap(connection, row.id, state="proposed", resolution=said, decision_id=decision)
+        fresh = {"resolution": said, "decision_id": decision, "sent_back": None}
+        finding_store.set_gap(connection, row.id, state="proposed", **fresh)
         state = "proposed"
     told = {"gap": row.id, "state": state, "reason": said, "decision": decision}
     append_event(connection, f"gap.{state}", told, actor=caller.id, now=at)

@@ -1,30 +1,38 @@
-"""Runs are asked for and called off: an order for the routine's minion in the queue, and the run it is for."""
+"""Runs are asked for: an order for the routine's minion in the queue, and the run it is for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row
 
-from server.actions.compare import close_run
 from server.actions.ground import ground_of
+from server.actions.ordering import put_order
 from server.contract.digest import canonical_json, instant, new_id
 from server.contract.orders import Order
 from server.contract.process import Process
 from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, Refused
-from server.contract.run import Truths, has_ended, verdict_of
+from server.contract.run import Truths, verdict_of
 from server.contract.spelling import LONGEST_CONTENT
 from server.queue import embedded
 from server.storage import routine_facts, run_store
 from server.storage.access_store import Caller, once
 from server.storage.database import Connection
 from server.storage.definition_store import HeldRoutine, find_routine
-from server.storage.event_store import append_event
 
 _REDACTOR: Final = Redactor()
+
+
+@dataclass(frozen=True, slots=True)
+class SlotOf:
+    """The slot that a run is for: which trigger's, and when it fell due (an instant)."""
+
+    trigger: str
+    due: str
 
 
 def run_routine(
@@ -48,18 +56,10 @@ def run_routine(
         # A repeated key never comes this far twice; should it, the order's own unique key stops it.
         key = f"run:{caller.client}:{client_key}" if client_key is not None else f"run:{run_id}"
         ahead = len(embedded.waiting_for(connection, minion.id))
-        _open(connection, caller, processes, held, run_id, key, at)
         said = _REDACTOR.text(text)
-        order_id = f"order_{run_id.removeprefix('run_')}"
-        order = Order(
-            id=order_id, kind="run", routine=held.name, key=order_id, input=said or None, run=run_id, issued_at=at
+        order_id = order_run(
+            connection, processes, held, run_id, key, trigger="manual", text=said, actor=caller.id, now=at
         )
-        embedded.put(
-            connection, order_id, key, minion.id, order.model_dump(mode="json"), routine_id=held.id, run_id=run_id,
-            now=at,
-        )  # fmt: skip
-        told = {"order": order_id, "minion": minion.id, "routine": held.id}
-        append_event(connection, "order.queued", told, actor=caller.id, now=at, run_id=run_id)
         return {
             "run": run_id, "state": "queued", "routine": held.name, "routine_id": held.id, "minion": minion.name,
             "order": order_id, "orders_ahead": ahead, "text_redacted": said != text,
@@ -69,50 +69,35 @@ def run_routine(
     return once(connection, caller.client, client_key, "run_routine", request, do, now=at)
 
 
-def cancel_run(
-    connection: Connection, caller: Caller, run: str, *, why: str = "", client_key: str | None = None,
-    now: datetime,
-) -> dict[str, Any]:  # fmt: skip
-    """Call a run off: one that waits for its minion, with its order; or one that the caller performs itself.
+def order_run(
+    connection: Connection, processes: Mapping[str, Process], held: HeldRoutine, run_id: str, key: str, *,
+    trigger: str, actor: str, now: str, text: str = "", slot: SlotOf | None = None, state: str = embedded.WAITS,
+) -> str:  # fmt: skip
+    """Open a run of a routine that has a minion, and put the order for it there; the order's id.
 
-    Raises `NotFound`, and `Refused` for a run that has ended, that another token opened, or that its minion has
-    begun.
+    The minion's runner says later what it did. Raises `Refused` for a key that was used before.
     """
-    at = instant(now)
-
-    def do() -> dict[str, Any]:
-        row = run_store.find_run(connection, run)
-        if has_ended(row.state) or (row.deadline_at or "9") <= at:
-            word = row.state if has_ended(row.state) else "over its deadline"
-            raise Refused("run_over", f"The run {row.id} is {word}.", hint=f"get_run {row.id} shows it")
-        reason = _REDACTOR.text(why) or f"{caller.name} cancelled it"
-        if row.source == "attested":
-            if row.actor != caller.client and caller.scope != "admin":
-                says = f"The run {row.id} is another client's."
-                raise Refused("other_session", says, hint="cancel it as who opened it")
-            close_run(connection, row.id, "cancelled", actor=caller.id, now=at, why=reason)
-        elif not {"session", "admin"} & set(caller.scope.split("+")):
-            says = f"The run {row.id} is performed by a minion."
-            raise Refused("other_session", says, hint="cancel it with a token of scope session")
-        elif not withdraw(connection, row, reason, actor=caller.id, now=at):
-            says = f"The run {row.id} was taken by its minion."
-            raise Refused("run_begun", says, hint=f"cancel it there: minion cancel {row.id}")
-        return {"run": row.id, "state": "cancelled", "verdict": "skipped", "why": reason}
-
-    request = {"run": run, "why": why}
-    return once(connection, caller.client, client_key, "cancel_run", request, do, now=at)
-
-
-def withdraw(connection: Connection, run: Row[Any], why: str, *, actor: str, now: str) -> bool:
-    """Cancel a run that waits for its minion, and its order; False, and nothing done, once it was taken."""
-    if run.state != "queued" or not embedded.settle_cancelled(connection, run.id, now=now):
-        return False
-    append_event(connection, "order.withdrawn", {"why": why}, actor=actor, now=now, run_id=run.id)
-    run_store.move(
-        connection, run.id, "queued", "cancelled", actor=actor, now=now, why=why, ended_at=now,
-        verdict=verdict_of(Truths("cancelled", run.outcome)),
+    ground = ground_of(processes, held.document, trigger)
+    run: dict[str, Any] = {
+        "id": run_id, "order_key": key, "routine_id": held.id, "routine": held.name,
+        "minion_id": held.minion_id, "trigger": trigger, "process": ground.process, "variant": ground.variant,
+        "source": "observed", "known": canonical_json([list(each) for each in ground.known]),
+        "novelty": ground.novelty,
+    }  # fmt: skip
+    run_store.open_run(connection, run, ground.blocks, ground.names, actor=actor, now=now)
+    run_store.move(connection, run_id, "draft", "validated", actor="hq", now=now)
+    run_store.move(connection, run_id, "validated", "queued", actor="hq", now=now)
+    order_id = f"order_{run_id.removeprefix('run_')}"
+    due = None if slot is None else slot.due
+    order = Order(
+        id=order_id, kind="run", routine=held.name, key=order_id, input=text or None, run=run_id, slot=due,
+        issued_at=now,
     )  # fmt: skip
-    return True
+    put_order(
+        connection, order, key=key, minion_id=str(held.minion_id), routine_id=held.id, actor=actor, now=now,
+        run_id=run_id, trigger=None if slot is None else slot.trigger, state=state,
+    )  # fmt: skip
+    return order_id
 
 
 def refuse_order(connection: Connection, run_id: str, why: str, *, actor: str, now: str) -> None:
@@ -136,19 +121,3 @@ def _minion_of(connection: Connection, held: HeldRoutine) -> Row[Any]:
         raise Refused("minion_left", says, hint="have it join again")
     return minion
 
-
-def _open(
-    connection: Connection, caller: Caller, processes: Mapping[str, Process], held: HeldRoutine, run_id: str,
-    key: str, at: str,
-) -> None:  # fmt: skip
-    """Open the run of an order and have it wait: its minion's runner says later what it did."""
-    ground = ground_of(processes, held.document, "manual")
-    run: dict[str, Any] = {
-        "id": run_id, "order_key": key, "routine_id": held.id, "routine": held.name,
-        "minion_id": held.minion_id, "trigger": "manual", "process": ground.process, "variant": ground.variant,
-        "source": "observed", "known": canonical_json([list(each) for each in ground.known]),
-        "novelty": ground.novelty,
-    }  # fmt: skip
-    run_store.open_run(connection, run, ground.blocks, ground.names, actor=caller.id, now=at)
-    run_store.move(connection, run_id, "draft", "validated", actor="hq", now=at)
-    run_store.move(connection, run_id, "validated", "queued", actor="hq", now=at)

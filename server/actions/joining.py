@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
-from server.actions.fire import refuse_order
-from server.contract.digest import instant
-from server.contract.joining import Beat, Differences, Have, Hello, News, Welcome
-from server.contract.orders import Order
+from server.actions.holding import keep_holds
+from server.actions.moving import acknowledge
+from server.actions.part import leave, return_routines
+from server.actions.settling import settle_order
+from server.contract.digest import digest_of, instant
+from server.contract.joining import Beat, Differences, Goodbye, Have, Hello, Welcome
+from server.contract.redaction import Redactor
 from server.contract.refusals import Refused
-from server.queue import embedded
-from server.storage import definition_store, minion_store
+from server.storage import definition_store, minion_store, schedule_store
 from server.storage.access_store import Caller
 from server.storage.database import Connection
 from server.storage.epoch import cursor, epoch
 from server.storage.event_store import append_event
+
+_REDACTOR: Final = Redactor()
 
 
 def join(
@@ -35,12 +39,21 @@ def join(
         says = f"Another minion has joined as {said.name}."
         hint = f"give this one another name, or have that one leave: hq minions forget {said.name}"
         raise Refused("minion_name_taken", says, hint=hint)
-    kept = {"version": said.version, "timezone": said.timezone, "engine": said.engine, "notify": list(said.notify)}
+    kept: dict[str, Any] = {
+        "version": said.version, "timezone": said.timezone, "engine": said.engine, "notify": list(said.notify),
+    }  # fmt: skip
+    # What it does not say of itself is unknown, and not nothing.
+    has = {"engines": said.engines, "skills": said.skills, "connectors": said.connectors}
+    kept |= {name: list(each) for name, each in has.items() if each is not None}
     before = minion_store.minion_of_id(connection, said.minion)
     new = minion_store.keep_minion(connection, said.minion, said.name, kept, roles=said.roles, now=at)
-    told = {"minion": said.minion, "name": said.name, "version": said.version}
+    told = {"minion": said.minion, "name": said.name, "version": said.version, "said": digest_of(kept)}
+    if before is None:
+        minion_store.told(connection, said.minion, f"{epoch(connection)}:0")
     if new:
         append_event(connection, "minion.joined", told, actor=caller.id, now=at)
+        if before is not None:
+            return_routines(connection, before, actor=caller.id, now=now)
     elif before is not None and (json.loads(before.said), before.name) != (kept, said.name):
         append_event(connection, "minion.changed", told, actor=caller.id, now=at)
     row = joined_minion(connection, caller, said.minion)
@@ -51,7 +64,11 @@ def join(
 def differences(connection: Connection, caller: Caller, have: Have) -> dict[str, Any]:
     """What a minion must change to have what HQ has for it (a query). Raises `Refused`."""
     row = joined_minion(connection, caller, have.minion)
-    held = definition_store.list_routines(connection, minion_id=row.id)
+    held = [
+        each for each in definition_store.list_routines(connection, minion_id=row.id)
+        # Whoever starts it now has not let go of it yet.
+        if each.released_by in (None, row.id)
+    ]  # fmt: skip
     named = sorted({skill for routine in held for skill in routine.document["pipeline"]})
     skills, missing = [], []
     for name in named:
@@ -63,7 +80,8 @@ def differences(connection: Connection, caller: Caller, have: Have) -> dict[str,
                 "name": name, "version": kept.version, "digest": kept.digest, "files": json.loads(kept.archive),
             })  # fmt: skip
     routines = [
-        {"id": each.id, "document": each.document, "digest": each.digest, "revision": each.revision}
+        {"id": each.id, "document": each.document, "digest": each.digest, "revision": each.revision,
+         "handled_until": each.handled_until}
         for each in held if have.routines.get(each.id) != each.digest
     ]  # fmt: skip
     ids = {each.id for each in held}
@@ -77,24 +95,26 @@ def beat(connection: Connection, caller: Caller, said: Beat, *, now: datetime) -
     """Note how a minion stands and what became of its orders. Raises `Refused`."""
     at, row = instant(now), joined_minion(connection, caller, said.minion)
     for each in said.settled:
-        order = embedded.find(connection, each.order)
-        if order is None or order.minion_id != row.id or order.state != embedded.WAITS:
-            continue  # it was withdrawn, or said before
-        embedded.settle(connection, order.id, each.state, now=at)
-        told = {"order": order.id, "state": each.state, "why": each.why, "kind": order.kind}
-        append_event(connection, "order.settled", told, actor=caller.id, now=at, run_id=order.run_id)
-        if each.state == "refused" and order.run_id is not None and order.kind == "run":
-            refuse_order(connection, order.run_id, each.why or "its minion refused it", actor=caller.id, now=at)
-    live: Mapping[str, Any] = said.model_dump(mode="json", include={"running", "next_due", "health"})
-    minion_store.seen(connection, row.id, live, now=at)
+        settle_order(connection, row, each, actor=caller.id, now=at)
+    acknowledge(connection, row, said, actor=caller.id, now=now)
+    live: Mapping[str, Any] = said.model_dump(mode="json", include={"running", "next_due", "health", "troubles"})
+    own = schedule_store.concerning(connection, row.id, said.released)
+    released = {key: said.released[key] for key in own}
+    minion_store.seen(connection, row.id, {**_REDACTOR.data(live), "released": released}, now=at)
+    keep_holds(connection, caller, row, said, now=at)
     return {}
 
 
-def news(connection: Connection, caller: Caller, said: Beat) -> dict[str, Any]:
-    """What HQ has for a minion just now (a query). Raises `Refused`."""
-    row = joined_minion(connection, caller, said.minion)
-    waiting = [Order.model_validate_json(each.body) for each in embedded.waiting_for(connection, row.id)]
-    return News(cursor=cursor(connection), orders=tuple(waiting)).model_dump(mode="json")
+def goodbye(connection: Connection, caller: Caller, said: Goodbye, *, now: datetime) -> dict[str, Any]:
+    """Have a minion leave that says so; saying it again changes nothing. Raises `Refused`.
+
+    Its token stays good, for joining again and nothing else: who holds it has just shown that it is theirs.
+    """
+    row = minion_store.minion_of_id(connection, said.minion)
+    if row is None or row.left_at is None or row.name != caller.bound_to:
+        row = joined_minion(connection, caller, said.minion)
+        leave(connection, row, f"the minion {row.name} left", actor=caller.id, now=now)
+    return {}
 
 
 def joined_minion(connection: Connection, caller: Caller, minion_id: str) -> Row[Any]:

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
-from server.actions.fire import withdraw
+from server.actions.cancel import call_off, withdraw
+from server.actions.moving import HandedOn, follow, hand_on, told_of
 from server.actions.preflight import facts_of, preflight, said_of
+from server.actions.slot_records import end_schedules
 from server.contract.digest import instant, new_id
 from server.contract.documents import admit
 from server.contract.redaction import Redactor
@@ -44,8 +46,9 @@ def create_routine(
         routine_id, owner_id = new_id("trig_"), None if owner is None else owner.id
         document = _admitted({**fields, "id": routine_id, "minion_id": owner_id}, owner, now=now)
         _refuse_taken(connection, document["name"], owner)
-        held = _keep(connection, routine_id, document, owner_id, caller, at)
-        told = {"routine": held.id, "name": held.name, "minion": owner_id, "digest": held.digest}
+        fresh = HandedOn()
+        held = _keep(connection, routine_id, document, owner_id, fresh, caller, at)
+        told = {"routine": held.id, "name": held.name, **told_of(held, fresh)}
         append_event(connection, "routine.created", told, actor=caller.id, now=at)
         return preflight(connection, held, now=now)
 
@@ -59,30 +62,52 @@ def update_routine(
 ) -> dict[str, Any]:  # fmt: skip
     """Change these fields of a routine and keep the version; `limits`, `environment`, `watch` key by key.
 
-    `minion` gives a routine that no minion has to one. Answers as `create_routine`, and what changed. Raises
-    `BadDocument` that names the field, `BadUse`, `NotFound`, `Refused`.
+    `minion` is another one that is to have it: it begins when the one before has let go (`moving`). Answers as
+    `create_routine`, and what changed. Raises `BadDocument` that names the field, `BadUse`, `NotFound`, `Refused`.
     """
-    at = instant(now)
 
     def do() -> dict[str, Any]:
         held = definition_store.find_routine(connection, routine)
-        owner = _new_owner(connection, held, minion)
-        owner_id = held.minion_id if owner is None else owner.id
-        said = {**revision.changed(held.document, changes), "id": held.id, "minion_id": owner_id}
-        zone_of = routine_facts.minion_of(connection, owner_id) if owner_id else None
-        document = _admitted(said, zone_of, now=now, past=not revision.reschedules(changes))
-        if owner_id != held.minion_id:
-            _refuse_taken(connection, held.name, owner)
-        after = _keep(connection, held.id, document, owner_id, caller, at)
-        fields = [name for name in revision.differing(held.document, document) if name != "id"]
-        if after.revision != held.revision:
-            told = {"routine": held.id, "name": held.name, "revision": after.revision, "fields": fields}
-            told |= {"minion": owner_id, "digest": after.digest}
-            append_event(connection, "routine.changed", told, actor=caller.id, now=at)
+        owner = definition_store.find_minion(connection, minion) if minion else None
+        after, fields = change(connection, caller, held, changes, owner, now=now)
         return {**preflight(connection, after, now=now), "changed": fields}
 
     request = {"routine": routine, "changes": dict(changes), "minion": minion}
-    return once(connection, caller.client, client_key, "update_routine", request, do, now=at)
+    return once(connection, caller.client, client_key, "update_routine", request, do, now=instant(now))
+
+
+def change(
+    connection: Connection, caller: Caller, held: HeldRoutine, changes: Mapping[str, Any],
+    owner: Row[Any] | None, *, lost: bool = False, now: datetime,
+) -> tuple[HeldRoutine, list[str]]:  # fmt: skip
+    """Keep a routine with these changes, for another minion if one is given; it, and the fields that differ.
+
+    `lost`: whoever starts it by itself is gone for good. Raises as `update_routine`.
+    """
+    at, owner_id = instant(now), held.minion_id if owner is None else owner.id
+    said = {**revision.changed(held.document, changes), "id": held.id, "minion_id": owner_id}
+    zone_of = routine_facts.minion_of(connection, owner_id) if owner_id else None
+    document = _admitted(said, zone_of, now=now, past=not revision.reschedules(changes))
+    if owner_id != held.minion_id:
+        _refuse_taken(connection, held.name, owner)
+    handed = hand_on(connection, held, document, owner_id, lost=lost, now=now)
+    after = _keep(connection, held.id, document, owner_id, handed, caller, at)
+    fields = [name for name in revision.differing(held.document, document) if name != "id"]
+    if after.revision != held.revision:
+        told = {"routine": held.id, "name": held.name, "revision": after.revision, "fields": fields}
+        append_event(connection, "routine.changed", {**told, **told_of(after, handed)}, actor=caller.id, now=at)
+        follow(connection, held, after, actor=caller.id, now=now)
+    return after, fields
+
+
+def pause_routine(connection: Connection, caller: Caller, routine: str, *, now: datetime) -> dict[str, Any]:
+    """Have a routine not start by itself until it is resumed; twice is as good as once. Raises `NotFound`."""
+    return update_routine(connection, caller, routine, {"paused": True}, now=now)
+
+
+def resume_routine(connection: Connection, caller: Caller, routine: str, *, now: datetime) -> dict[str, Any]:
+    """Have a paused routine start by itself again, from now on. Raises `NotFound`."""
+    return update_routine(connection, caller, routine, {"paused": False}, now=now)
 
 
 def delete_routine(
@@ -99,11 +124,12 @@ def delete_routine(
         facts = facts_of(connection, held)
         due = explanation.next_instants(facts, held.id, now)
         waiting = routine_facts.runs_in(connection, held.id, "queued")
-        cancelled = [row.id for row in waiting if withdraw(connection, row, _DELETED, actor=caller.id, now=at)]
+        cancelled = [row.id for row in waiting if _called_off(connection, row, caller, at)]
         live = [row for row in token_store.list_tokens(connection, live_at=at) if row.bound_to == held.id]
         for token in live:
             token_store.revoke_token(connection, token.id, by=caller.id, now=at)
         definition_store.remove_routine(connection, held, by=caller.id, now=at)
+        end_schedules(connection, held, now=at)
         told = {"routine": held.id, "name": held.name, "minion": held.minion_id, "revision": held.revision + 1}
         append_event(connection, "routine.deleted", told, actor=caller.id, now=at)
         return {
@@ -133,12 +159,21 @@ def _admitted(
 
 
 def _keep(
-    connection: Connection, routine_id: str, document: Mapping[str, Any], owner_id: str | None, caller: Caller,
-    at: str,
+    connection: Connection, routine_id: str, document: Mapping[str, Any], owner_id: str | None, handed: HandedOn,
+    caller: Caller, at: str,
 ) -> HeldRoutine:  # fmt: skip
     return definition_store.keep_routine(
-        connection, routine_id, document, minion_id=owner_id, by=caller.id, now=at
-    )
+        connection, routine_id, document, minion_id=owner_id, by=caller.id, now=at,
+        handled_until=handed.handled_until, released_by=handed.released_by,
+    )  # fmt: skip
+
+
+def _called_off(connection: Connection, run: Row[Any], caller: Caller, at: str) -> bool:
+    """Call off a run that waits, as its routine is deleted; False where its minion may have begun it."""
+    try:
+        return bool(call_off(connection, run, _DELETED, actor=caller.id, now=at)["state"] == "cancelled")
+    except Refused:  # its minion has left, and will not take it any more
+        return withdraw(connection, run, _DELETED, actor=caller.id, now=at)
 
 
 def _owner(connection: Connection, minion: str | None) -> Row[Any] | None:
@@ -151,17 +186,6 @@ def _owner(connection: Connection, minion: str | None) -> Row[Any] | None:
         hint = f"name one of them as `minion`: {names}"
         raise BadUse("which_minion", f"There are {len(joined)} minions to choose from.", hint=hint)
     return joined[0] if joined else None
-
-
-def _new_owner(connection: Connection, held: HeldRoutine, minion: str | None) -> Row[Any] | None:
-    """The minion that a routine is given to; None where nothing is said. Raises `NotFound`, `Refused`."""
-    if not minion:
-        return None
-    row = definition_store.find_minion(connection, minion)
-    if held.minion_id not in (None, row.id):
-        hint = f"create it for {row.name}, and delete this one"
-        raise Refused("has_a_minion", f"The routine {held.name} belongs to another minion.", hint=hint)
-    return row
 
 
 def _refuse_taken(connection: Connection, name: str, owner: Row[Any] | None) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from server.actions.escalate import record_gap
 from server.actions.ground import ROUTINE_PROCESS, VARIANT_OF, blocks_of
 from server.actions.joining import joined_minion
-from server.contract.digest import canonical_json, instant
+from server.contract.digest import canonical_json, digest_of, instant
 from server.contract.joining import Receipt, Refusal, Reports
 from server.contract.process import Process
 from server.contract.redaction import Redactor
@@ -78,6 +78,7 @@ def _opened(
     variant = VARIANT_OF.get(report.trigger, "V01")
     blocks = _blocks(process, variant, report.canonical)
     routine_id = routine_facts.named(connection, report.routine, minion.id)
+    routine_id = routine_id or routine_facts.once_named(connection, report.routine, minion.id)
     run = {
         "id": report.id, "order_key": f"minion:{report.id}", "routine": report.routine,
         # A routine that only its minion knows has no id here.
@@ -104,7 +105,10 @@ def _take(connection: Connection, caller: Caller, row: Row[Any], report: RunRepo
     for before, after in _moves(row.state, report.state):
         run_store.move(connection, row.id, before, after, actor=caller.id, now=at)
     run_store.set_run(connection, row.id, **changes)
-    told = {"revision": report.revision, "state": report.state, "verdict": report.verdict, **compared}
+    told = {
+        "revision": report.revision, "state": report.state, "verdict": report.verdict, "outcome": report.outcome,
+        "delivery": report.delivery, "text": digest_of([changes["summary"], changes["details"]]), **compared,
+    }  # fmt: skip
     append_event(connection, "run.reported", told, actor=caller.id, now=at, run_id=row.id)
     for gap in report.gaps:
         if gap.gap_type in GAP_TYPES:

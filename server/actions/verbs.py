@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from server.actions import entrust
+from server.actions import cancel, entrust, fire, move, part, publish
 from server.actions.decide import decide
 from server.actions.desk import Desk, asking
 from server.contract.refusals import BadUse
@@ -20,6 +20,13 @@ VERBS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "token.rotate": entrust.rotate_token,
     "token.revoke": entrust.revoke_token,
     "decide": decide,
+    "minion.forget": part.forget_minion,
+    "routine.move": move.move_routine,
+    "routine.pause": publish.pause_routine,
+    "routine.resume": publish.resume_routine,
+    "routine.delete": publish.delete_routine,
+    "routine.run": fire.run_routine,
+    "run.cancel": cancel.cancel_run,
 }
 
 
@@ -28,21 +35,22 @@ async def perform(desk: Desk, who: Caller, verb: str, params: Mapping[str, Any])
     action = VERBS.get(verb)
     if action is None:
         raise BadUse("no_such_verb", f"There is no verb {verb[:40]!r} here.", hint="use hq of the same version")
-    if not _takes(action, params):
+    known = {"processes": desk.processes} if "processes" in inspect.signature(action).parameters else {}
+    if not _takes(action, params, known):
         says = f"The verb {verb} does not take that."
         raise BadUse("bad_parameters", says, hint="use hq of the same version")
     before = asking.set(replace(who, door=DOOR))
     try:
-        return await desk.do(action, **params)
+        return await desk.do(action, **params, **known)
     finally:
         asking.reset(before)
 
 
-def _takes(action: Callable[..., Any], params: Mapping[str, Any]) -> bool:
+def _takes(action: Callable[..., Any], params: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     """Whether the names fit, and each value is a text, or null where it may be left out."""
     signature = inspect.signature(action)
     try:
-        signature.bind(None, None, **params, now=None)
+        signature.bind(None, None, **params, **known, now=None)
     except TypeError:
         return False
     known = signature.parameters

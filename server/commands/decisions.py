@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from server.config import HqHome
 
-_STATES: Final = ("open", "approved", "rejected", "expired", "withdrawn", "any")
+_STATES: Final = ("open", "approved", "rejected", "changes", "expired", "withdrawn", "any")
 # So much of an id tells it from others, and is taken for it.
 SHORT: Final = 12
 _LONGEST_LINE: Final = 200
@@ -26,7 +26,8 @@ _LONGEST_LINE: Final = 200
 def command(ctx: click.Context, state: str, as_json: bool) -> None:
     """List what waits for a person, oldest first.
 
-    It reads the store, whether HQ runs or not. `hq decide` shows one of them whole and asks for your answer; where
+    It reads the store, whether HQ runs or not. State `changes` is what was sent back; `hq inbox` says of each open
+    one what follows from a yes. `hq decide` shows one of them whole and asks for your answer; where
     HQ runs, its page /decisions does the same for who holds a token of scope reviewer or admin.
 
     \b
@@ -61,13 +62,15 @@ def links_of(home: HqHome) -> str | None:
 
 def answered(said: dict[str, Any]) -> str:
     """What became of a decision, by whom and when."""
+    from server.domain.decision import in_words
+
     if said["state"] == "expired":
         return f"expired {local_time(said['expires_at'])}: nobody answered in time"
     name = said.get("answered_name")
     # A row that somebody made by hand may not say it; `hq verify` names it.
     by = said.get("answered_by") or "nobody that is known"
     who = f"{name} ({by})" if name else by
-    return f"{said['state']} by {who}, {local_time(said.get('answered_at'))}"
+    return f"{in_words(said['state'])} by {who}, {local_time(said.get('answered_at'))}"
 
 
 def local_time(moment: str | None) -> str:
@@ -87,14 +90,21 @@ def _lines(said: dict[str, Any], now: datetime) -> list[str]:
     lines = [f"{click.style(said['id'][:SHORT], bold=True)}  {said['kind']}, {asked}"]
     lines.append(f"  {one_line(said['question'], _LONGEST_LINE)}")
     if said["state"] == "open":
-        lines.append(f"  hq decide {said['id'][:SHORT]} approve    (or: reject)")
+        others = ", ".join(said["answers"][1:])
+        lines.append(f"  hq decide {said['id'][:SHORT]} approve    (or: {others})")
     else:
         why = f": {one_line(said['why'], _LONGEST_LINE)}" if said.get("why") else ""
         lines.append(f"  {answered(said)}{why}")
+        there = said.get("carried_words")
+        lines += [f"  {one_line(there, _LONGEST_LINE)}"] if there else []
     return lines
 
 
 def _none(state: str) -> str:
     if state == "any":
         return "Nothing was ever to be decided."
-    return "Nothing waits for a person." if state == "open" else f"No decision is {state}."
+    if state == "open":
+        return "Nothing waits for a person."
+    from server.domain.decision import in_words
+
+    return f"No decision is {in_words(state)}."

@@ -28,6 +28,11 @@ def command(ctx: click.Context, port: int, as_json: bool) -> None:
     through a proxy. It logs on stderr, from the level on that HQ_LOG=debug|info|warning|error says. SIGTERM and
     Ctrl-C end it in good order: what it acknowledged is kept, as it also is when it is killed.
 
+    People are told once when a minion falls silent and a slot of it passes its grace, and once when it is back:
+    by a command with the message on its stdin, HQ_ALERT_COMMAND='["mail", "-s", "HQ", "me"]' (a JSON list of
+    words, run without a shell), by a Slack webhook, HQ_ALERT_SLACK_FILE=FILE (mode 600, its address alone), or
+    both.
+
     \b
     Examples:
       hq serve
@@ -37,13 +42,17 @@ def command(ctx: click.Context, port: int, as_json: bool) -> None:
     from importlib.metadata import version
 
     from server.commands.life import run_until_told
-    from server.config import public_url
+    from server.config import alerts, public_url
+    from server.telling import check
 
-    home, who, public = home_of(ctx), login_name(), public_url()
+    home, who, public, told_by = home_of(ctx), login_name(), public_url(), alerts()
+    check(told_by)
 
     def told(url: str) -> None:
         outside = f" and, through a proxy, at {public}" if public else ""
         say(f"HQ answers at {url}{outside}; its home is {home.root}.")
+        if not told_by.ways:
+            say("Nobody will be told if a minion falls silent: see HQ_ALERT_COMMAND in hq serve --help.")
         if as_json:
             where = {"url": url, "mcp": f"{url}/mcp", "public_url": public, "home": str(home.root)}
             click.echo(json.dumps(where))

@@ -25,7 +25,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     from server.asking import is_ready
     from server.at_hand import owner_of
     from server.config import read_holder
-    from server.storage.migrations import examine
+    from server.storage.migrations import SCHEMA_VERSION, examine
     from server.storage.overview import overview
     from server.storage.reading import read_once
 
@@ -34,7 +34,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     said = (read_holder(home) or {}) if owner is not None else {}
     url, public = said.get("url"), said.get("public_url")
     version = examine(home.store)
-    held = read_once(home.store, overview) if version is not None else None
+    held = read_once(home.store, overview) if version == SCHEMA_VERSION else None
     document: dict[str, Any] = {
         "home": str(home.root), "store": {"path": str(home.store), "version": version} if version else None,
         "owner": {"pid": owner[0], "command": owner[1]} if owner else None, "url": url, "public_url": public,
@@ -58,6 +58,8 @@ def _lines(said: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("address", f"{said['url']}  {state}"))
     if said["public_url"]:
         lines.append(("public", said["public_url"]))
+    if held is None and said["store"]:
+        return [*lines, ("store", f"of version {said['store']['version']}: hq serve brings it up to date")]
     if held is None:
         return [*lines, ("store", "none yet")]
     lines.append(("log", f"{held['events']:,} events, {held['steps']:,} step logs"))
@@ -67,4 +69,21 @@ def _lines(said: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append((name, parts or "none"))
     lines.append(("routines", f"{held['routines']:,}"))
     lines.append(("tokens", f"{held['tokens']:,} not revoked"))
+    lines.append(("minions", _minions(held["minions"])))
+    if held["notices"]["states"]:
+        lines.append(("notices", _notices(held["notices"])))
     return lines
+
+
+def _minions(said: dict[str, Any]) -> str:
+    silent = f", silent: {', '.join(said['silent'])}" if said["silent"] else ""
+    return f"{said['joined']:,} joined{silent}"
+
+
+def _notices(said: dict[str, Any]) -> str:
+    """What people were told of minions, and what could not be told them."""
+    from server.domain.legible import one_line
+
+    parts = ", ".join(f"{number:,} {state}" for state, number in sorted(said["states"].items()))
+    trouble = said["trouble"]
+    return parts if trouble is None else f"{parts}; {trouble['way']}: {one_line(trouble['problem'], 200)}"

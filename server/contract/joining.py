@@ -27,7 +27,7 @@ class Hello(WireMessage):
     """Who a minion is, as it joins and whenever its daemon starts; its name is the one its token was made for.
 
     `timezone` is an IANA name, `notify` what is told where a routine says nothing, `wire` the newest protocol that
-    it speaks.
+    it speaks. `engines`, `skills` and `connectors` are what it has of its own, where it says so.
     """
 
     minion: MinionId
@@ -37,6 +37,9 @@ class Hello(WireMessage):
     engine: _Line | None = None
     roles: Annotated[tuple[Slug, ...], Field(max_length=50)] = ()
     notify: tuple[dict[str, Any], ...] = ()
+    engines: Annotated[tuple[_Line, ...], Field(max_length=50)] | None = None
+    skills: Annotated[tuple[Slug, ...], Field(max_length=1000)] | None = None
+    connectors: Annotated[tuple[Slug, ...], Field(max_length=200)] | None = None
 
 
 class Welcome(WireMessage):
@@ -118,7 +121,8 @@ class RoutineTrouble(WirePart):
 class Hold(WirePart):
     """What waits on a minion for a person; `digest` is of the question and of all that it is about.
 
-    `about` is what a person should know before they answer: what changes, and what it may do then.
+    `about` is what a person should know before they answer. HQ reads its `changes`, what each part that changed
+    was and is now: `{"skill:NAME": {"from": DIGEST, "to": DIGEST}}`, null where it was not or is not there.
     """
 
     id: DecisionId
@@ -147,6 +151,12 @@ class Beat(WireMessage):
     released: Annotated[dict[RoutineId, Moment], Field(max_length=10_000)] = Field(default_factory=dict)
     troubles: Annotated[tuple[RoutineTrouble, ...], Field(max_length=100)] = ()
     held: Annotated[tuple[Hold, ...], Field(max_length=100)] = ()
+
+
+class Goodbye(WireMessage):
+    """A minion leaves: its routines stay at HQ, without a minion. Its token lets it join again."""
+
+    minion: MinionId
 
 
 class Question(WirePart):

@@ -26,7 +26,7 @@ class Order(WireMessage):
     `routine` is a name; `run` the run to open, or to stop (`cancel` needs it); `input` text from outside, never
     trusted, at most 65,536 characters; `issued_at` an instant of HQ's clock. A run that HQ's own schedule asks for
     carries the `slot` that it is for. `decide` carries the `decision` that waits there, the `digest` of what was
-    decided upon, and the `answer`.
+    decided upon, the `answer`, and whom it is `by`.
     """
 
     id: Key
@@ -39,6 +39,7 @@ class Order(WireMessage):
     decision: DecisionId | None = None
     digest: Annotated[str, Field(max_length=200)] | None = None
     answer: Literal["approve", "reject"] | None = None
+    by: Annotated[str, Field(max_length=200)] | None = None
     issued_at: Moment
 
     @model_validator(mode="after")

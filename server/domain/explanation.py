@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,6 +13,7 @@ from server.contract.phrases import describe
 from server.contract.refusals import BadDocument
 from server.contract.run import RunState, Verdict, has_ended
 from server.contract.schedule import Schedule, next_slots, restore_schedule
+from server.domain.readiness import There, lacks_of, not_looked_at
 
 NOBODY: Final = "nobody will be told if this fails"
 PAUSED: Final = "It is paused."
@@ -38,6 +39,7 @@ class Facts:
 
     `minion` is the name of the one that has it (None: no minion has it), `left` whether that one has left,
     `joined` the names of all that have joined. `zone` (IANA) counts where a trigger names none; None: unknown.
+    `there` is what its minion said of itself, `published` the skills that HQ gives out.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Facts:
     left: bool
     joined: Sequence[str]
     zone: str | None
+    there: There | None = None
+    published: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +136,8 @@ def _first_hindrance(facts: Facts, due: Sequence[str]) -> Said | None:
     if not due:
         says = "Its last instant is over: it is never due again."
         return Said(says, f"{again} to its cron_expression or triggers")
-    if document["scheduled_by"] != "minion":
-        says = "It is for HQ to start on schedule, which this HQ does not do."
-        return Said(says, f'{again} {{"scheduled_by": "minion"}} has its minion do it')
-    return None
+    lacks = [] if facts.there is None else lacks_of(document, facts.there, facts.published)
+    return Said(lacks[0].sentence, lacks[0].remedy) if lacks else None
 
 
 def explained(standing: Said | None, due: Sequence[str], last: LastRun | None) -> Said:
@@ -167,7 +169,6 @@ def warnings(facts: Facts) -> list[str]:
     """What whoever made a routine should know, though it is admitted."""
     document = facts.document
     dated = any(trigger["timezone"] is None for trigger in document["triggers"])
-    elsewhere = [name for name in ("pipeline", "repositories", "connectors") if document[name]]
     found = (
         (_ASKS_FOR_ROUTINES.search(document["content"] or "") is not None,
          "Its prompt asks for routines: a routine that creates routines recurses, and each of them costs."),
@@ -177,10 +178,10 @@ def warnings(facts: Facts) -> list[str]:
          "A prompt needs a model, and the engine script has none: its runs will be partial."),
         (not document["expect"],
          "It expects nothing that is checked: a run that delivers nothing is at best unchecked."),
-        (bool(elsewhere), f"Nobody looked yet whether its {_listed(elsewhere)} can be had: its minion will."),
         (document["sandbox"] == "none", "It asks to run without a sandbox."),
     )  # fmt: skip
-    return [words for holds, words in found if holds]
+    own = [words for holds, words in found if holds]
+    return [*own, *not_looked_at(document, facts.there, facts.published)]
 
 
 def cost_estimate(spent: Sequence[float], cap: float) -> tuple[dict[str, Any] | None, str]:
@@ -206,10 +207,6 @@ def _details(last: LastRun) -> str:
 
 def _joined(sentence: str, more: str) -> str:
     return f"{sentence.removesuffix('.')}; {more}."
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)
 
 
 def _one_of(names: Sequence[str]) -> str:

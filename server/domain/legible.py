@@ -39,6 +39,12 @@ def ago(moment: str, now: datetime) -> str:
     return "just now"
 
 
+def seconds_ago(moment: str, now: datetime) -> str:
+    """How long ago an instant was, in its largest unit, seconds too."""
+    seconds = int((now - parse_instant(moment)).total_seconds())
+    return ago(moment, now) if seconds >= _MINUTE else f"{max(0, seconds)} s ago"
+
+
 def parts_of(value: Any) -> list[tuple[str, Any]] | None:
     """The named parts of a JSON value: those of an object, the numbered ones of a list; None for one without."""
     if isinstance(value, dict) and value:

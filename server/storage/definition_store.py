@@ -21,7 +21,12 @@ _BY_NAME: Final = select(ROUTINES).where(ROUTINES.c.name == bindparam("text"), R
 
 @dataclass(frozen=True, slots=True)
 class HeldRoutine:
-    """A routine as HQ has it: its admitted document, which minion is to run it, and which version this is."""
+    """A routine as HQ has it: its admitted document, which minion is to run it, and which version this is.
+
+    `handled_until`: up to when others saw to its slots. `released_by` is the minion that must let go of it before
+    anybody else starts it by itself, which it has once it goes by the definitions at `released_seq`; `given_seq`
+    is the number of the change by which its minion was given it, or the one that must let go of it.
+    """
 
     id: str
     name: str
@@ -31,6 +36,10 @@ class HeldRoutine:
     revision: int
     created_at: str
     changed_at: str
+    handled_until: str | None
+    given_seq: int
+    released_by: str | None
+    released_seq: int | None
 
     def as_reference(self) -> dict[str, Any]:
         """What a run keeps of its routine."""
@@ -51,7 +60,13 @@ def find_routine(connection: Connection, text: str, *, minion_id: str | None = N
         raise Refused("ambiguous_routine", f"Several routines are called {text[:60]}.", hint=f"give an id: {ids}")
     if not found:
         raise NotFound("no_such_routine", f"There is no routine {text[:60]}.", hint="list_routines shows them")
-    return _held(found[0])
+    return held_of(found[0])
+
+
+def routine_of_id(connection: Connection, routine_id: str) -> HeldRoutine | None:
+    """The routine of this whole id that is in use; None where there is none."""
+    row = connection.execute(_BY_ID, {"text": routine_id}).one_or_none()
+    return None if row is None else held_of(row)
 
 
 def list_routines(connection: Connection, *, minion_id: str | None = None) -> list[HeldRoutine]:
@@ -59,7 +74,7 @@ def list_routines(connection: Connection, *, minion_id: str | None = None) -> li
     query = select(ROUTINES).where(ROUTINES.c.removed_at.is_(None)).order_by(ROUTINES.c.name, ROUTINES.c.id)
     if minion_id is not None:
         query = query.where(ROUTINES.c.minion_id == minion_id)
-    return [_held(row) for row in connection.execute(query)]
+    return [held_of(row) for row in connection.execute(query)]
 
 
 def keep_routine(
@@ -70,8 +85,13 @@ def keep_routine(
     minion_id: str | None,
     by: str,
     now: str,
+    handled_until: str | None = None,
+    released_by: str | None = None,
 ) -> HeldRoutine:
-    """Keep a routine, new or changed, and its version; one that says what it said before stays as it is."""
+    """Keep a routine, new or changed, and its version; one that says what it said before stays as it is.
+
+    Without `handled_until` that of before stays, or `now` counts. `released_by` is who must let go of it first.
+    """
     digest = digest_of(dict(document))
     before = connection.execute(select(ROUTINES).where(ROUTINES.c.id == routine_id)).one_or_none()
     if (
@@ -79,27 +99,51 @@ def keep_routine(
         and before.removed_at is None
         and (before.digest, before.minion_id) == (digest, minion_id)
     ):
-        return _held(before)
+        return held_of(before)
     values = {
         "name": document["name"], "minion_id": minion_id, "document": canonical_json(dict(document)),
-        "digest": digest, "changed_at": now, "removed_at": None,
+        "digest": digest, "changed_at": now, "removed_at": None, "scheduled_by": document["scheduled_by"],
+        "released_by": released_by,
     }  # fmt: skip
     revision = 1 if before is None else before.revision + 1
+    seq = _note(connection, routine_id, revision, values["document"], digest, by=by, now=now)
+    values |= {"changed_seq": seq, "released_seq": None if released_by is None else seq}
+    # Who is to have it once another one let go is given it only then.
+    waits = released_by is not None or (before is not None and before.released_by is not None)
+    if before is None or (before.minion_id != minion_id and not waits):
+        values["given_seq"] = seq
+    if before is not None and before.released_by == released_by:
+        values["released_seq"] = before.released_seq
+    if handled_until is not None or before is None:
+        values["handled_until"] = handled_until or now
     if before is None:
         fresh = {"id": routine_id, "revision": 1, "created_by": by, "created_at": now}
         connection.execute(insert(ROUTINES), {**fresh, **values})
     else:
         connection.execute(update(ROUTINES).where(ROUTINES.c.id == routine_id).values(revision=revision, **values))
-    _note(connection, routine_id, revision, values["document"], digest, by=by, now=now)
     return find_routine(connection, routine_id)
 
 
 def remove_routine(connection: Connection, routine: HeldRoutine, *, by: str, now: str) -> None:
     """Take a routine out of use; its runs and versions stay."""
     revision = routine.revision + 1
+    seq = _note(connection, routine.id, revision, None, None, by=by, now=now)
+    changes = {"removed_at": now, "changed_at": now, "revision": revision, "changed_seq": seq}
     query = update(ROUTINES).where(ROUTINES.c.id == routine.id)
-    connection.execute(query.values(removed_at=now, changed_at=now, revision=revision))
-    _note(connection, routine.id, revision, None, None, by=by, now=now)
+    connection.execute(query.values(**changes, released_by=None, released_seq=None))
+
+
+def left_behind(connection: Connection, minion_id: str) -> list[HeldRoutine]:
+    """The routines that no minion has since the one of this id had them, and that nobody changed after."""
+    before = ROUTINE_HISTORY.alias()
+    query = (
+        select(ROUTINES, before.c.document.label("had"))
+        .join(before, (before.c.routine_id == ROUTINES.c.id) & (before.c.revision == ROUTINES.c.revision - 1))
+        .where(ROUTINES.c.minion_id.is_(None), ROUTINES.c.removed_at.is_(None))
+        .order_by(ROUTINES.c.name, ROUTINES.c.id)
+    )
+    found = [row for row in connection.execute(query) if row.had is not None]
+    return [held_of(row) for row in found if json.loads(row.had).get("minion_id") == minion_id]
 
 
 def list_minions(connection: Connection) -> list[Row[Any]]:
@@ -151,6 +195,11 @@ def newest_skill(connection: Connection, name: str) -> Row[Any] | None:
     return connection.execute(query).one_or_none()
 
 
+def skill_of_digest(connection: Connection, digest: str) -> Row[Any] | None:
+    """The version of a skill that has this digest; None where none was published."""
+    return connection.execute(select(SKILLS).where(SKILLS.c.digest == digest)).one_or_none()
+
+
 def list_skills(connection: Connection) -> list[Row[Any]]:
     """The newest version of each published skill, by name; without the archives."""
     newest = select(SKILLS.c.name, func.max(SKILLS.c.version).label("newest")).group_by(SKILLS.c.name).subquery()
@@ -162,7 +211,8 @@ def list_skills(connection: Connection) -> list[Row[Any]]:
 def _note(
     connection: Connection, routine_id: str, revision: int, document: str | None, digest: str | None, *,
     by: str, now: str,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
+    """Keep a version; the number that the change has among those of the definitions."""
     row = {
         "routine_id": routine_id,
         "revision": revision,
@@ -172,11 +222,12 @@ def _note(
         "at": now,
     }
     connection.execute(insert(ROUTINE_HISTORY), row)
-    definitions_changed(connection)
+    return definitions_changed(connection)
 
 
-def _held(row: Row[Any]) -> HeldRoutine:
+def held_of(row: Row[Any]) -> HeldRoutine:
+    """A row of the routines as what it holds."""
     return HeldRoutine(
         row.id, row.name, row.minion_id, json.loads(row.document), row.digest, row.revision, row.created_at,
-        row.changed_at,
+        row.changed_at, row.handled_until, row.given_seq, row.released_by, row.released_seq,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from server.storage.tables import META
 _EPOCH: Final = "epoch"
 # Counts the changes of routines and skills.
 _DEFINITIONS: Final = "definitions"
+_LONGEST_SEQ: Final = 18
 _SAID: Final = select(META.c.value).where(META.c.key == bindparam("key"))
 
 
@@ -32,9 +33,18 @@ def cursor(connection: Connection) -> str:
     return f"{epoch(connection)}:{_said(connection, _DEFINITIONS) or 0}"
 
 
-def definitions_changed(connection: Connection) -> None:
-    """Have minions notice that a routine or skill changed."""
-    _say(connection, _DEFINITIONS, str(int(_said(connection, _DEFINITIONS) or 0) + 1))
+def seq_of(text: str | None, of_epoch: str) -> int | None:
+    """How far a cursor had come; None for one of another store, or none."""
+    name, _, seq = (text or "").rpartition(":")
+    # What a minion sends may be anything, and a number that SQLite cannot keep no number of ours.
+    return int(seq) if name == of_epoch and seq.isascii() and seq.isdigit() and len(seq) < _LONGEST_SEQ else None
+
+
+def definitions_changed(connection: Connection) -> int:
+    """Have minions notice that a routine or skill changed; the change's number."""
+    seq = int(_said(connection, _DEFINITIONS) or 0) + 1
+    _say(connection, _DEFINITIONS, str(seq))
+    return seq
 
 
 def _said(connection: Connection, key: str) -> Any:

@@ -10,7 +10,7 @@ from sqlalchemy import Row, and_, bindparam, delete, func, insert, literal_colum
 
 from server.contract.digest import begins_id, canonical_json, new_id
 from server.contract.refusals import NotFound, Refused
-from server.domain.decision import digest_of_question
+from server.domain.decision import Carried, digest_of_question
 from server.domain.gap import STILL_OPEN
 from server.storage.database import Connection
 from server.storage.event_store import append_event
@@ -26,6 +26,17 @@ _OPEN: Final = Prepared(select(GAPS).where(
 ))  # fmt: skip
 _MINE: Final = update(GAPS).where(GAPS.c.id == bindparam("gap"))
 _MET_AGAIN: Final = Prepared(_MINE, "frequency", "priority", "last_at")
+# What a minion waits with, or has not carried out yet.
+_STANDING: Final = Prepared(
+    select(DECISIONS)
+    .where(
+        DECISIONS.c.minion_id == bindparam("minion"), DECISIONS.c.minion_id.is_not(None),
+        or_(DECISIONS.c.state == literal_column("'open'"), DECISIONS.c.carried.in_([
+            literal_column("'waiting'"), literal_column("'taken'"),
+        ])),
+    )
+    .order_by(DECISIONS.c.position)
+)  # fmt: skip
 _ADD_EVIDENCE: Final = Prepared(insert(GAP_EVIDENCE), "gap_id", "run_id", "agent", "description", "samples", "at")
 
 
@@ -101,16 +112,20 @@ def evidence_of(connection: Connection, gap_id: str, *, limit: int = 10) -> list
 
 def ask(
     connection: Connection, kind: str, subject: str, question: str, evidence: Mapping[str, Any], *,
-    by: str, now: str, expires_at: str | None = None,
+    by: str, now: str, expires_at: str | None = None, minion_id: str | None = None,
 ) -> str:  # fmt: skip
-    """Put a decision before a human; its id. Its digest binds the answer to what was asked."""
+    """Put a decision before a human; its id. Its digest binds the answer to what was asked.
+
+    `minion_id` is the minion on which a hold waits.
+    """
     decision_id = new_id("dec_")
     text, digest = canonical_json(dict(evidence)), digest_of_question(kind, subject, question, evidence)
     connection.execute(insert(DECISIONS), {
         "id": decision_id, "kind": kind, "subject": subject, "question": question, "evidence": text,
         "digest": digest, "state": "open", "asked_by": by, "asked_at": now, "expires_at": expires_at,
+        "minion_id": minion_id,
     })  # fmt: skip
-    said = {"decision": decision_id, "kind": kind, "subject": subject, "digest": digest}
+    said = {"decision": decision_id, "kind": kind, "subject": subject, "digest": digest, "minion": minion_id}
     append_event(connection, "decision.asked", {**said, "expires_at": expires_at}, actor=by, now=now)
     return decision_id
 
@@ -155,6 +170,17 @@ def answer(
     said = {"answer": state, "answered_by": by, "answered_name": name, "answered_at": now, "why": why}
     done = connection.execute(query.values(state=state, **said))
     return done.rowcount == 1
+
+
+def standing_holds(connection: Connection, minion_id: str) -> list[Row[Any]]:
+    """A minion's holds that are open, or whose answer it has not carried out yet, the oldest first."""
+    return _STANDING.all(connection, {"minion": minion_id})
+
+
+def carry(connection: Connection, decision_id: str, carried: Carried, why: str | None = None) -> None:
+    """Note how far the answer to a hold came on its minion."""
+    query = update(DECISIONS).where(DECISIONS.c.id == decision_id)
+    connection.execute(query.values(carried=carried, carried_why=why))
 
 
 def list_decisions(

@@ -11,9 +11,11 @@ from sqlalchemy import Row, bindparam, insert, select, update
 from server.contract.digest import canonical_json
 from server.storage.database import Connection
 from server.storage.prepared import Prepared
-from server.storage.tables import MINIONS
+from server.storage.tables import MINIONS, RUNS
 
 _SEEN: Final = Prepared(update(MINIONS).where(MINIONS.c.id == bindparam("minion")), "seen_at", "live")
+_ACKED: Final = Prepared(update(MINIONS).where(MINIONS.c.id == bindparam("minion")), "acked")
+_TOLD: Final = Prepared(update(MINIONS).where(MINIONS.c.id == bindparam("minion")), "told")
 _BY_ID: Final = Prepared(select(MINIONS).where(MINIONS.c.id == bindparam("minion")))
 
 
@@ -43,6 +45,28 @@ def keep_minion(
     fresh = {"left_at": None, **({"joined_at": now} if before.left_at is not None else {})}
     connection.execute(update(MINIONS).where(MINIONS.c.id == minion_id).values(**values, **fresh))
     return before.left_at is not None
+
+
+def acked(connection: Connection, minion_id: str, cursor: str | None) -> None:
+    """Note how far a minion says that it goes by HQ's definitions."""
+    _ACKED.do(connection, {"minion": minion_id, "acked": cursor})
+
+
+def told(connection: Connection, minion_id: str, cursor: str) -> None:
+    """Note how far a minion was told of HQ's definitions: what came later it cannot know."""
+    _TOLD.do(connection, {"minion": minion_id, "told": cursor})
+
+
+def left(connection: Connection, minion_id: str, *, now: str) -> None:
+    """Note that a minion has left; how it stood counts no more."""
+    gone = update(MINIONS).where(MINIONS.c.id == minion_id)
+    connection.execute(gone.values(left_at=now, live="{}", silent_since=None))
+
+
+def open_runs(connection: Connection, minion_id: str) -> list[str]:
+    """The runs that a minion has begun and not ended, as far as HQ heard, the oldest first."""
+    begun = (RUNS.c.minion_id == minion_id, RUNS.c.source == "observed", RUNS.c.state.in_(("running", "waiting")))
+    return list(connection.execute(select(RUNS.c.id).where(*begun).order_by(RUNS.c.position)).scalars())
 
 
 def seen(connection: Connection, minion_id: str, live: Mapping[str, Any], *, now: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import func, select
 
 from server.storage.database import Connection
-from server.storage.tables import DECISIONS, EVENTS, GAPS, ROUTINES, RUNS, STEP_LOG, TOKENS
+from server.storage.notice_store import notices_overview
+from server.storage.tables import DECISIONS, EVENTS, GAPS, MINIONS, ROUTINES, RUNS, STEP_LOG, TOKENS
 
 
 def overview(connection: Connection) -> dict[str, Any]:
@@ -22,4 +23,9 @@ def overview(connection: Connection) -> dict[str, Any]:
     for name, column in (("routines", ROUTINES.c.removed_at), ("tokens", TOKENS.c.revoked_at)):
         query = select(func.count()).where(column.is_(None))
         found[name] = int(connection.execute(query).scalar() or 0)
+    joined = select(MINIONS.c.name, MINIONS.c.silent_since, MINIONS.c.seen_at).where(MINIONS.c.left_at.is_(None))
+    rows = list(connection.execute(joined.order_by(MINIONS.c.name)))
+    silent = [row.name for row in rows if row.silent_since is not None and (row.seen_at or "") <= row.silent_since]
+    found["minions"] = {"joined": len(rows), "silent": silent}
+    found["notices"] = notices_overview(connection)
     return found

@@ -10,17 +10,24 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from server.contract.refusals import NotFound, StoreUnreadable
+from server.contract.refusals import NotFound, Refused, StoreUnreadable
 from server.storage.database import BUSY_MS, Connection
-from server.storage.migrations import examine
+from server.storage.migrations import SCHEMA_VERSION, examine
 from server.storage.opening import uri_to_read
 
 T = TypeVar("T")
 
 
 def read_once(path: Path, query: Callable[[Connection], T]) -> T:
-    """What `query(connection)` answers. Raises `NotFound` where there is no store yet, `StoreUnreadable`."""
-    if examine(path) is None:
+    """What `query(connection)` answers. Raises `NotFound` where there is no store yet, `StoreUnreadable`.
+
+    And `Refused` for a store of an older version, which lacks what is asked of it; only its owner changes it.
+    """
+    version = examine(path)
+    if version is not None and version < SCHEMA_VERSION:
+        says = f"The store {path} is of version {version}, and this program goes by {SCHEMA_VERSION}."
+        raise Refused("store_older", says, hint="hq serve brings it up to date, with a backup before")
+    if version is None:
         hint = "hq serve makes it, and so does hq token create"
         raise NotFound("no_store", f"There is no store at {path} yet.", hint=hint)
     uri = uri_to_read(path)

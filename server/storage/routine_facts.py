@@ -9,7 +9,7 @@ from sqlalchemy import Row, bindparam, func, select
 
 from server.contract.run import RunState
 from server.storage.database import Connection
-from server.storage.tables import EVENTS, MINIONS, ROUTINES, RUNS, STEP_LOG
+from server.storage.tables import EVENTS, MINIONS, ROUTINE_HISTORY, ROUTINES, RUNS, STEP_LOG
 
 # As many of a routine's newest ended runs say what the next one may cost.
 COUNTED_RUNS: Final = 20
@@ -47,6 +47,21 @@ def minion_of(connection: Connection, minion_id: str) -> Row[Any] | None:
 def named(connection: Connection, name: str, minion_id: str | None) -> str | None:
     """The id of the routine that a minion has under a name (None: of those that no minion has)."""
     return connection.execute(_NAMED, {"name": name, "minion": minion_id}).scalar()
+
+
+def once_named(connection: Connection, name: str, minion_id: str) -> str | None:
+    """The id of the routine that a minion had last under a name, whoever has it now; None where it never had one.
+
+    What it reports of its runs may come long after the routine went to another minion, or was deleted.
+    """
+    said = ROUTINE_HISTORY.c.document
+    query = (
+        select(ROUTINE_HISTORY.c.routine_id)
+        .where(func.json_extract(said, "$.name") == name, func.json_extract(said, "$.minion_id") == minion_id)
+        .order_by(ROUTINE_HISTORY.c.at.desc(), ROUTINE_HISTORY.c.revision.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
 
 
 def newest_run(connection: Connection, routine_id: str) -> Row[Any] | None:

@@ -121,6 +121,11 @@ def known_run(connection: Connection, run_id: str) -> Row[Any] | None:
     return found
 
 
+def run_of_key(connection: Connection, order_key: str) -> str | None:
+    """The id of the run that was opened by this key; None where none was."""
+    return connection.execute(select(RUNS.c.id).where(RUNS.c.order_key == order_key)).scalar()
+
+
 def count_steps(connection: Connection, run_id: str) -> int:
     """How many step logs a run has."""
     return int(_COUNT.one(connection, {"run": run_id}).number)

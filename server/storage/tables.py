@@ -46,15 +46,22 @@ MINIONS: Final = Table(
     "minions",
     METADATA,
     Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
     Column("roles", Text, nullable=False),
     Column("said", Text, nullable=False),
     Column("joined_at", Text, nullable=False),
     Column("seen_at", Text),
     # How it stood then: what runs, what is due next.
     Column("live", Text, nullable=False, server_default="{}"),
+    # How far its beat says that it goes by HQ's definitions, and how far it was ever told of them (`epoch:seq`).
+    Column("acked", Text),
+    Column("told", Text),
     Column("left_at", Text),
+    # Of one that people were told of: since when HQ had not heard of it then.
+    Column("silent_since", Text),
 )
+# Who has left may have its name taken by another.
+Index("minions_by_name", MINIONS.c.name, unique=True, sqlite_where=MINIONS.c.left_at.is_(None))
 
 ROUTINES: Final = Table(
     "routines",
@@ -69,8 +76,29 @@ ROUTINES: Final = Table(
     Column("created_at", Text, nullable=False),
     Column("changed_at", Text, nullable=False),
     Column("removed_at", Text),
+    # The definitions' number with its newest change, and with that which gave it to its minion.
+    Column("changed_seq", Integer, nullable=False, server_default="0"),
+    Column("given_seq", Integer, nullable=False, server_default="0"),
+    # Of its document, so that HQ finds those that it starts itself.
+    Column("scheduled_by", Text, nullable=False, server_default="minion"),
+    # Up to when others saw to its slots: later ones are of who starts it now.
+    Column("handled_until", Text),
+    # The minion that must let go of it first, which it has once it goes by the definitions of that number.
+    Column("released_by", Text),
+    Column("released_seq", Integer),
 )
 Index("routines_by_name", ROUTINES.c.name)
+Index("routines_of_hq", ROUTINES.c.id, sqlite_where=ROUTINES.c.scheduled_by == "hq")
+Index("routines_moving", ROUTINES.c.released_by, sqlite_where=ROUTINES.c.released_by.is_not(None))
+
+# How far HQ saw to the slots of each trigger of the routines that it starts itself.
+SCHEDULES: Final = Table(
+    "schedules",
+    METADATA,
+    Column("routine_id", Text, primary_key=True),
+    Column("trigger", Text, primary_key=True),
+    Column("handled_until", Text, nullable=False),
+)
 
 ROUTINE_HISTORY: Final = Table(
     "routine_history",
@@ -214,6 +242,8 @@ GAPS: Final = Table(
     Column("last_at", Text, nullable=False),
     Column("resolution", Text),
     Column("decision_id", Text),
+    # Why what was proposed last was sent back, until something else is proposed.
+    Column("sent_back", Text),
 )
 # One open gap for what is lacked: who lacks the same again adds to it.
 Index(
@@ -255,8 +285,15 @@ DECISIONS: Final = Table(
     Column("answered_name", Text),
     Column("answered_at", Text),
     Column("why", Text),
+    # Of a hold: on which minion it waits, and how far an answer given here came there, and why not further.
+    Column("minion_id", Text),
+    Column("carried", Text),
+    Column("carried_why", Text),
 )
 Index("decisions_open", DECISIONS.c.state, DECISIONS.c.position)
+Index(
+    "decisions_held", DECISIONS.c.minion_id, DECISIONS.c.position, sqlite_where=DECISIONS.c.minion_id.is_not(None)
+)
 
 # Work for minions; the queue's own table (`server/queue/embedded.py`).
 ORDERS: Final = Table(
@@ -270,13 +307,35 @@ ORDERS: Final = Table(
     Column("routine_id", Text, nullable=False),
     Column("run_id", Text),
     Column("body", Text, nullable=False),
+    # Of a slot that HQ's own schedule asks for: which trigger it is of.
+    Column("trigger", Text),
     Column("state", Text, nullable=False),
     Column("queued_at", Text, nullable=False),
+    # When its minion was first told of it: from then on it may have begun.
     Column("claimed_at", Text),
     Column("lease_until", Text),
     Column("ended_at", Text),
 )
 Index("orders_waiting", ORDERS.c.minion_id, ORDERS.c.state, ORDERS.c.position)
+
+# What people are told of minions, once for each way in which they are.
+NOTICES: Final = Table(
+    "notices",
+    METADATA,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    # What it is about, such as `silent:MINION:INSTANT`.
+    Column("key", Text, nullable=False),
+    Column("way", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("made_at", Text, nullable=False),
+    Column("next_at", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("problem", Text),
+    Column("ended_at", Text),
+    UniqueConstraint("key", "way"),
+)
+Index("notices_waiting", NOTICES.c.state, NOTICES.c.position)
 
 # Nothing in these is ever changed or removed; triggers of the store refuse it.
 APPEND_ONLY: Final = (STEP_LOG, EVENTS)

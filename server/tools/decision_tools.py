@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from server.actions import decide as deciding
-from server.domain.decision import DecisionState
-from server.tools.access import EVERYBODY, REVIEWER
+from server.domain.decision import DecisionState, in_words
+from server.tools.access import EVERYBODY, REVIEWER, SESSION
 from server.tools.mcp_server import READS
 
 if TYPE_CHECKING:
@@ -26,17 +26,18 @@ def offer_decisions(server: HqServer, desk: Desk, *, links: str | None) -> None:
         found = await desk.read_swept(deciding.listed, state, limit, now=desk.clock(), links=links)
         return {"decisions": found}
 
-    @server.offer(REVIEWER, READS, "Tell a person where to sign in and decide; this call itself decides nothing.")
+    @server.offer(SESSION | REVIEWER, READS, "Tell a person where to decide; this call itself decides nothing.")
     async def decide(decision: Annotated[str, Field(max_length=64, description="Decision id.")]) -> dict[str, Any]:
         said = await desk.read_swept(deciding.seen, decision, now=desk.clock(), links=links)
-        names = ("id", "question", "state", "digest", "link")
+        names = ("id", "kind", "question", "changes", "permissions", "state", "digest", "link")
         return {**{name: said[name] for name in names}, "note": _note(said)}
 
 
 def _note(said: dict[str, Any]) -> str:
     """Where a person decides, and how: this call did nothing."""
     if said["state"] != "open":
-        return f"Nothing was decided now: it is {said['state']}."
-    command = f"with `hq decide {said['id']} approve` (or `reject`) at a terminal of HQ's machine"
-    page = f"at {said['link']}, signed in with a token of scope reviewer or admin, or " if said["link"] else ""
+        return f"Nothing was decided now: it is {in_words(said['state'])}."
+    others = " or ".join(f"`{answer}`" for answer in said["answers"][1:])
+    command = f"with `hq decide {said['id']} approve` (or {others}) at a terminal of HQ's machine"
+    page = f"at {said['link']}, signed in as themselves, or " if said["link"] else ""
     return f"Nothing was decided. A person decides {page}{command}."

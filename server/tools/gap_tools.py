@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from server.actions import escalate
 from server.domain.gap import STILL_OPEN, GapState, GapType
@@ -18,6 +18,20 @@ from server.tools.mcp_server import ADDS, READS
 if TYPE_CHECKING:
     from server.actions.desk import Desk
     from server.tools.mcp_server import HqServer
+
+
+Names = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=20)]
+
+
+class Needs(BaseModel):
+    """What may be done with a proposal that may not be done today; {} if nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hosts: Names = []
+    secrets: Names = []
+    effects: Names = []
+    tools: Names = []
 
 
 def offer_gaps(server: HqServer, desk: Desk) -> None:
@@ -53,14 +67,19 @@ def offer_gaps(server: HqServer, desk: Desk) -> None:
         return await desk.read(listed_gaps, states=states, gap_type=gap_type, limit=limit, skip=skip)
 
     @server.offer(
-        REVIEWER, ADDS, "Propose what closes a gap, for a human to decide, or decline it with the reason."
-    )
+        REVIEWER, ADDS,
+        "Propose what closes a gap, for a human to decide, or decline it with the reason. A gap's sent_back says "
+        "what a person wants otherwise.",
+    )  # fmt: skip
     async def resolve_gap(
         gap: Annotated[str, Field(max_length=100, description="Gap id, or the requested code.")],
         resolution: Literal["propose", "decline"],
         reason: Annotated[str, Field(min_length=1, max_length=4096)],
+        skill: Annotated[str, Field(max_length=64, description="Published skill that is proposed.")] | None = None,
+        needs: Needs | None = None,
     ) -> dict[str, Any]:
-        return await desk.do(escalate.resolve_gap, gap, resolution, reason)
+        asked = None if needs is None else needs.model_dump()
+        return await desk.do(escalate.resolve_gap, gap, resolution, reason, skill=skill, needs=asked)
 
 
 def listed_gaps(
@@ -76,6 +95,6 @@ def listed_gaps(
             for each in finding_store.evidence_of(connection, row.id, limit=1)
         ]  # fmt: skip
         names = ("id", "gap_type", "requested_code", "description", "state", "priority", "frequency", "first_at",
-                 "last_at", "resolution", "decision_id")  # fmt: skip
+                 "last_at", "resolution", "decision_id", "sent_back")  # fmt: skip
         found.append({**{name: getattr(row, name) for name in names}, "evidence": evidence})
     return {"gaps": found, "total": total}

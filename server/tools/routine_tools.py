@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field
 
-from server.actions import fire, publish
+from server.actions import cancel, fire, publish
+from server.actions.explain import asked
+from server.actions.explain import explain_routine as explained
 from server.actions.rotate import rotate_routine_token as rotate
 from server.contract.run import RunState
 from server.tools import routine_views as views
 from server.tools.access import SESSION, WORKING
 from server.tools.ledger_tools import Key, RunText
 from server.tools.mcp_server import ADDS, ENDS, READS, REPEATS
+from server.tools.minion_views import minions
 
 if TYPE_CHECKING:
     from server.actions.desk import Desk
@@ -80,13 +83,14 @@ def _offer_creating(server: HqServer, desk: Desk) -> None:
         fields = {**options, **{key: value for key, value in said.items() if value}, "name": name}
         listed = {"repositories": repositories, "effects": effects}
         fields |= {key: value for key, value in listed.items() if value is not None}
-        return await desk.do(publish.create_routine, fields, minion=minion or None, client_key=client_key)
+        made = await desk.do(publish.create_routine, fields, minion=minion or None, client_key=client_key)
+        return {**made, "minion_says": await asked(desk, made)}
 
 
 def _offer_looking(server: HqServer, desk: Desk) -> None:
-    @server.offer(SESSION, READS, "List the minions that have joined.")
+    @server.offer(SESSION, READS, "List minions: when seen, what runs, what is due, slots at risk, troubles.")
     async def list_minions() -> dict[str, Any]:
-        return await desk.read(views.minions)
+        return await desk.read(minions, now=desk.clock())
 
     @server.offer(WORKING, READS, "List routines by name: next instant, whether it fires, last verdict.")
     async def list_routines(
@@ -99,24 +103,28 @@ def _offer_looking(server: HqServer, desk: Desk) -> None:
     async def get_routine(routine: RoutineText) -> dict[str, Any]:
         return await desk.read(views.routine, routine, now=desk.clock())
 
-    @server.offer(SESSION, READS, "Say why a routine did not run or will not, and what to do.")
-    async def explain_routine(routine: RoutineText) -> dict[str, Any]:
-        return await desk.read(views.explained, routine, now=desk.clock())
+    @server.offer(SESSION, READS, "Ask its minion why a routine did not run or will not, and what to do.")
+    async def explain_routine(
+        routine: RoutineText, at: Annotated[str, Field(max_length=40, description="Such as 9:00.")] = ""
+    ) -> dict[str, Any]:
+        return await explained(desk, routine, at=at or None)
 
 
 def _offer_changing(server: HqServer, desk: Desk) -> None:
     @server.offer(
-        SESSION, REPEATS, "Change these fields of a routine alone. Answers as create_routine does."
+        SESSION, REPEATS,
+        "Change these fields of a routine alone, or move it. Answers as create_routine; `moving`: tell the user.",
     )
     async def update_routine(
         routine: RoutineText,
         changes: Annotated[Fields, Field(description='Such as {"paused":true}; null where it may be.')] = NONE,
-        minion: Annotated[str, Field(max_length=100, description="For a routine that has none.")] = "",
+        minion: Annotated[str, Field(max_length=100, description="Another one is to have it.")] = "",
         client_key: Key = None,
     ) -> dict[str, Any]:
-        return await desk.do(
+        after = await desk.do(
             publish.update_routine, routine, changes, minion=minion or None, client_key=client_key
         )
+        return {**after, "minion_says": await asked(desk, after)}
 
     @server.offer(SESSION, ENDS, "Delete a routine; its runs stay, those that wait are cancelled, its tokens end.")
     async def delete_routine(routine: RoutineText, client_key: Key = None) -> dict[str, Any]:
@@ -149,8 +157,8 @@ def _offer_runs(server: HqServer, desk: Desk) -> None:
     ) -> dict[str, Any]:
         return await desk.read_swept(views.run, run, after=after)
 
-    @server.offer(WORKING, ENDS, "Cancel a run that waits for its minion, or one that you perform yourself.")
+    @server.offer(WORKING, ENDS, "Cancel a run: at once while it waits, else its minion stops it (`cancelling`).")
     async def cancel_run(
         run: RunText, why: Annotated[str, Field(max_length=1000)] = "", client_key: Key = None
     ) -> dict[str, Any]:
-        return await desk.do(fire.cancel_run, run, why=why, client_key=client_key)
+        return await desk.do(cancel.cancel_run, run, why=why, client_key=client_key)

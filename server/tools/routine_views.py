@@ -1,4 +1,4 @@
-"""What the tools of routines and runs show: minions, routines, runs with their blocks and steps."""
+"""What the tools of routines and runs show: routines, runs with their blocks and steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
-from server.actions.preflight import explain, facts_of, last_run, preflight, said_of
+from server.actions.preflight import facts_of, last_run, preflight
 from server.contract.digest import is_id
 from server.contract.run import RunState
 from server.domain import explanation
@@ -27,20 +27,6 @@ _RUN: Final = (
     "canonical_fingerprint", "claimed_topology", "conformance", "drift", "created_at", "started_at", "ended_at",
     "deadline_at",
 )  # fmt: skip
-
-
-def minions(connection: Connection) -> dict[str, Any]:
-    """The minions that have joined, each with how many routines it has."""
-    held = definition_store.list_routines(connection)
-    found = []
-    for row in definition_store.list_minions(connection):
-        said = said_of(row)
-        found.append({
-            "id": row.id, "name": row.name, "roles": json.loads(row.roles), "joined_at": row.joined_at,
-            "seen_at": row.seen_at, "timezone": said.get("timezone"), "engine": said.get("engine"),
-            "routines": sum(routine.minion_id == row.id for routine in held),
-        })  # fmt: skip
-    return {"minions": found, "routines_without_minion": sum(routine.minion_id is None for routine in held)}
 
 
 def routines(connection: Connection, *, minion: str, limit: int, skip: int, now: datetime) -> dict[str, Any]:
@@ -70,11 +56,6 @@ def routine(connection: Connection, text: str, *, now: datetime) -> dict[str, An
         "created_at": held.created_at, "changed_at": held.changed_at,
         "runs": routine_facts.count_runs(connection, held.id),
     }  # fmt: skip
-
-
-def explained(connection: Connection, text: str, *, now: datetime) -> dict[str, Any]:
-    """Why a routine did not run or will not, and what to do. Raises `NotFound`."""
-    return explain(connection, definition_store.find_routine(connection, text), now=now)
 
 
 def runs(

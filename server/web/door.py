@@ -19,6 +19,7 @@ from server.actions.verbs import perform
 from server.contract.refusals import BadUse, Refusal, Refused
 from server.storage.access_store import Caller
 from server.storage.token_store import BOUND, SCOPES, fresh_token
+from server.web.sign_in_links import SignInLinks
 
 PATH: Final = "/v1/door/"
 # A pass is handed out for each of these, and for several together.
@@ -63,8 +64,8 @@ class Door:
         return self._passes[held]
 
 
-def door_routes(desk: Desk, door: Door) -> list[Route]:
-    """What is there for the door's own token, and nobody else."""
+def door_routes(desk: Desk, door: Door, links: SignInLinks) -> list[Route]:
+    """What is there for the door's own token, and nobody else: verbs, passes, and links to sign in by."""
 
     async def asked(request: Request) -> Response:
         try:
@@ -75,6 +76,8 @@ def door_routes(desk: Desk, door: Door) -> list[Route]:
             verb = request.path_params["verb"]
             if verb == "pass":
                 return JSONResponse({"token": door.pass_for(str(params.get("scope", "")))})
+            if verb == "link":
+                return JSONResponse(links.make(door.name, str(params.get("after") or "")))
             return JSONResponse(await perform(desk, request.scope[CALLER], verb, params))
         except Refusal as refusal:
             status = 403 if refusal.code == "not_the_owner" else refusal.http_status

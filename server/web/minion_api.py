@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from server.actions import joining, reporting
+from server.actions import handing_out, joining, reporting
 from server.actions.desk import CALLER, Desk, asking
 from server.contract.documents import admit
-from server.contract.joining import Beat, Have, Hello, Reports
+from server.contract.joining import Answers, Beat, Goodbye, Have, Hello, Reports
 from server.contract.refusals import BadDocument, Refusal
 from server.storage.access_store import Caller
 from server.storage.committed import Happened
@@ -27,34 +27,58 @@ _OF_INTEREST: Final = ("order.", "routine.", "skill.")
 
 
 def minion_routes(desk: Desk, *, version: str) -> list[Route]:
-    """What a minion asks of HQ: `join`, `sync`, `poll`, `reports`."""
+    """What a minion asks of HQ, and says to it, by the verb."""
     bell = _Bell(desk)
 
     async def join(_: Caller, body: Any) -> dict[str, Any]:
         return await desk.do(joining.join, _read(Hello, body), version=version)
 
     async def sync(who: Caller, body: Any) -> dict[str, Any]:
-        return await desk.read(joining.differences, who, _read(Have, body))
+        have = _read(Have, body)
+        while True:
+            found = await desk.read(joining.differences, who, have)
+            # What HQ does not know to have told must not have been told: it is looked at anew.
+            if await desk.do(handing_out.told, have, found["cursor"]):
+                return found
 
     async def poll(who: Caller, body: Any) -> dict[str, Any]:
         said = _read(Beat, body)
         await desk.do(joining.beat, said)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + said.wait_s
-        while True:
-            with bell.heard() as rung:
-                found = await desk.read(joining.news, who, said)
-                left_s = until - loop.time()
-                if found["orders"] or found["cursor"] != said.cursor or left_s <= 0:
-                    return found
-                await asyncio.wait({rung}, timeout=left_s)
+        with desk.questions.listening(said.minion):
+            return await _news(desk, bell, who, said)
 
     async def reports(_: Caller, body: Any) -> dict[str, Any]:
         said = _read(Reports, body)
         return await desk.do(reporting.take_reports, desk.processes, said)
 
-    verbs = {"join": join, "sync": sync, "poll": poll, "reports": reports}
+    async def leave(_: Caller, body: Any) -> dict[str, Any]:
+        return await desk.do(joining.goodbye, _read(Goodbye, body))
+
+    async def answers(who: Caller, body: Any) -> dict[str, Any]:
+        said = _read(Answers, body)
+        minion = await desk.read(handing_out.answering, who, said)
+        return {"taken": desk.questions.answered(minion, said.answers)}
+
+    verbs = {
+        "join": join, "sync": sync, "poll": poll, "reports": reports, "leave": leave, "answers": answers,
+    }  # fmt: skip
     return [Route(MINIONS + name, _answered(verb), methods=["POST"]) for name, verb in verbs.items()]
+
+
+async def _news(desk: Desk, bell: _Bell, who: Caller, said: Beat) -> dict[str, Any]:
+    """What HQ has for a minion, as soon as it has something, or when its wait is over."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + said.wait_s
+    while True:
+        with bell.heard() as rung:
+            found, told_before = await desk.read(handing_out.news, who, said)
+            if not told_before:
+                found = await desk.do(handing_out.hand_out, said)
+            left_s = until - loop.time()
+            questions = desk.questions.take(said.minion) if found["cursor"] == said.cursor else []
+            if questions or found["orders"] or found["cursor"] != said.cursor or left_s <= 0:
+                return found | {"questions": questions}
+            await asyncio.wait({rung}, timeout=left_s)
 
 
 class _Bell:
@@ -63,6 +87,7 @@ class _Bell:
     def __init__(self, desk: Desk) -> None:
         self._waiting: set[asyncio.Future[None]] = set()
         desk.listen(self._hear)
+        desk.questions.rings(self._ring)
 
     def heard(self) -> _Heard:
         """What is rung once, from now on; to be begun before what it rings for is looked at."""
@@ -70,9 +95,12 @@ class _Bell:
 
     def _hear(self, happened: Sequence[Happened]) -> None:
         if any(each.type.startswith(_OF_INTEREST) for each in happened):
-            for each in tuple(self._waiting):
-                if not each.done():
-                    each.set_result(None)
+            self._ring()
+
+    def _ring(self) -> None:
+        for each in tuple(self._waiting):
+            if not each.done():
+                each.set_result(None)
 
 
 class _Heard:

@@ -25,6 +25,7 @@ from server.web.metrics import Metrics
 from server.web.minion_api import minion_routes
 from server.web.pages.decisions import decision_routes
 from server.web.rates import Rates
+from server.web.sign_in_links import SignInLinks
 from server.web.sign_ins import SignIns, pages_apart
 
 
@@ -65,12 +66,13 @@ def web_app(
     # The most asked for stands in front: routes are tried one by one.
     routes = [*mcp.routes, Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", told)]
     routes += minion_routes(desk, version=server.version or "")
+    links = SignInLinks(desk)
     if door is not None:
-        routes += door_routes(desk, door)
+        routes += door_routes(desk, door, links)
     app: Any = Starlette(routes=routes, lifespan=alive, exception_handlers={HTTPException: _in_json})
     tokens, rates = KnownTokens(desk, door.caller_of if door is not None else _nobody), rates or Rates()
     signed = SignIns(desk, tokens)
-    people = decision_routes(desk, signed, secure=hosts.secure)
+    people = decision_routes(desk, signed, links, secure=hosts.secure)
     pages: Any = Starlette(routes=people)
     named = frozenset(route.path for route in (*routes, *people) if isinstance(route, Route))
     metrics = Metrics(named)

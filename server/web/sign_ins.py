@@ -1,7 +1,8 @@
 """Who is signed in on the pages: people, by a cookie that is good for half an hour after each use.
 
 Kept in the memory of the process that serves, as digests, and never in the store: after a restart one signs in
-again. A sign-in is worth what its token is worth at that moment: it ends with it.
+again. A sign-in is worth what its token is worth at that moment: it ends with it. One by a link
+(`sign_in_links.py`) has no token that could end: it is over after eight hours, however much it is used.
 """
 
 from __future__ import annotations
@@ -27,16 +28,19 @@ COOKIE: Final = "hq_person"
 # What who came in by a page may do is a person's doing (`domain/decision.py`).
 DOOR: Final = "page"
 IDLE: Final = timedelta(minutes=30)
+LONGEST_BY_LINK: Final = timedelta(hours=8)
 # Who has not been seen longest goes first.
 MOST_SIGNED_IN: Final = 256
 _BYTES: Final = 32
 _DECISIONS: Final = "/decisions"
 SIGN_IN: Final = "/sign-in"
+SIGN_IN_LINK: Final = "/sign-in/link"
 
 
 @dataclass(slots=True)
 class _SignIn:
-    token: str  # the digest of the token it was made with
+    by: str | Caller  # the digest of the token it was made with, or whom a link signed in
+    begun_at: datetime
     seen_at: datetime
 
 
@@ -56,15 +60,15 @@ class SignIns:
         known = await self._tokens.look_up(token)
         return None if known is None else replace(known.caller, door=DOOR)
 
-    def begin(self, token: str) -> str:
-        """Sign in who holds the token of this digest; the text of the cookie."""
+    def begin(self, by: str | Caller) -> str:
+        """Sign in who holds the token of this digest, or a person whom a link named; the text of the cookie."""
         now = self._desk.clock()
         for secret in [each for each, kept in self._kept.items() if now - kept.seen_at > IDLE]:
             del self._kept[secret]
         if len(self._kept) >= MOST_SIGNED_IN:
             del self._kept[next(iter(self._kept))]
         text = secrets.token_urlsafe(_BYTES)
-        self._kept[_digest(text)] = _SignIn(token, now)
+        self._kept[_digest(text)] = _SignIn(by, now, now)
         return text
 
     async def who(self, cookie: str | None) -> Caller | None:
@@ -73,16 +77,21 @@ class SignIns:
         if cookie is None or kept is None:
             return None
         now = self._desk.clock()
-        known = None
-        if now - kept.seen_at <= IDLE:
-            known = self._tokens.at_hand(kept.token) or await self._tokens.look_up(kept.token)
-        if known is None or known.caller.scope not in SCOPES:
+        person = await self._still(kept, now) if now - kept.seen_at <= IDLE else None
+        if person is None or person.scope not in SCOPES:
             self.end(cookie)
             return None
         if self._kept.pop(_digest(cookie), None) is None:  # signed out meanwhile
             return None
-        self._kept[_digest(cookie)] = _SignIn(kept.token, now)
-        return replace(known.caller, door=DOOR)
+        self._kept[_digest(cookie)] = _SignIn(kept.by, kept.begun_at, now)
+        return replace(person, door=DOOR)
+
+    async def _still(self, kept: _SignIn, now: datetime) -> Caller | None:
+        """Whom a sign-in stands for now; None where what it was made with is good no more."""
+        if isinstance(kept.by, Caller):
+            return kept.by if now - kept.begun_at <= LONGEST_BY_LINK else None
+        known = self._tokens.at_hand(kept.by) or await self._tokens.look_up(kept.by)
+        return None if known is None else known.caller
 
     def end(self, cookie: str | None) -> None:
         """Sign out."""
@@ -106,7 +115,7 @@ def cookie_of(request: Request) -> str | None:
 
 def is_page(path: str) -> bool:
     """Whether a path is one of the pages, which have a sign-in of their own."""
-    return path in (_DECISIONS, SIGN_IN) or path.startswith(f"{_DECISIONS}/")
+    return path in (_DECISIONS, SIGN_IN, SIGN_IN_LINK) or path.startswith(f"{_DECISIONS}/")
 
 
 def pages_apart(pages: App, rest: App, signed: SignIns, rates: Rates) -> App:

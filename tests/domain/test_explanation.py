@@ -49,7 +49,6 @@ def facts(
         (facts(cron_expression=None), "It has no schedule: it runs when somebody asks for it."),
         (facts(cron_expression=None, triggers=({"type": "once", "at": "2026-10-23T09:00Z"},)),
          "Its last instant is over: it is never due again."),
-        (facts(scheduled_by="hq"), "It is for HQ to start on schedule, which this HQ does not do."),
     ],
 )  # fmt: skip
 def test_the_first_thing_in_the_way_is_named_and_what_to_do(case: Facts, words: str) -> None:
@@ -94,7 +93,10 @@ def test_warnings_name_what_lacks_and_what_nobody_looked_for() -> None:
     assert len(told) == 5
     assert "Nobody looked yet whether its connectors can be had: its minion will." in told
     both = warnings(facts(**quiet, pipeline=("a",), repositories=({"url": "https://example.org/a"},)))
-    assert both == ["Nobody looked yet whether its pipeline and repositories can be had: its minion will."]
+    assert both == [
+        "HQ has no skill a: its minion must have it itself.",
+        "Nobody looked yet whether its repositories can be had: its minion will.",
+    ]
 
 
 def test_a_run_that_went_wrong_is_told_with_its_first_difference_and_a_good_one_without_a_task() -> None:

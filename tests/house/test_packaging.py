@@ -54,12 +54,13 @@ def test_the_developers_lock_covers_the_dev_extra_and_agrees_with_the_other() ->
     assert read_lock(text_of("requirements.lock")).versions.items() <= lock.versions.items()
 
 
-def test_the_lock_of_the_conformance_programs_holds_exact_versions_with_hashes_and_no_registry() -> None:
-    text = text_of("tests/conformance/package-lock.json")
+@pytest.mark.parametrize("folder", ["conformance", "claude_code"])
+def test_a_lock_of_what_npm_installs_holds_exact_versions_with_hashes_and_no_registry(folder: str) -> None:
+    text = text_of(f"tests/{folder}/package-lock.json")
     locked = json.loads(text)["packages"]
-    wanted = json.loads(text_of("tests/conformance/package.json"))
+    wanted = json.loads(text_of(f"tests/{folder}/package.json"))
     own = locked.pop("")
-    for kind in ("dependencies", "optionalDependencies"):
+    for kind in {"dependencies", "optionalDependencies"} & wanted.keys():
         assert own[kind] == wanted[kind]
         assert all(re.search(r"(^|@)\d+\.\d+\.\d+(-[a-z.0-9]+)?$", each) for each in wanted[kind].values())
     bundled = [name for name, said in locked.items() if said.get("inBundle")]

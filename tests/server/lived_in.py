@@ -8,20 +8,26 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from server.actions.cancel import cancel_run
 from server.actions.decide import decide
 from server.actions.desk import Desk
 from server.actions.entrust import create_token, revoke_token, rotate_token
-from server.actions.fire import cancel_run, run_routine
+from server.actions.fire import run_routine
+from server.actions.part import forget_minion
 from server.actions.publish import create_routine, delete_routine, update_routine
 from server.actions.sweep import sweep
 from server.contract.digest import instant
+from server.scheduling import tick
 from server.storage import finding_store
 from server.storage.database import Connection
 from server.storage.event_store import append_event
 from server.storage.tables import RUNS
 from tests.server.desks import ADMIN, REVIEWER, Clock, client_of, desk_at
-from tests.server.joined_minions import act, join_minion, rows
+from tests.server.joined_minions import act, rows
 from tests.server.tampering import BLOCKS, CODES
+from tests.server.test_joining import report
+from tests.server.wired_minions import WiredMinion, taken
+from tests.server.wired_minions import refused as turned_down
 
 PERSON: Final = replace(REVIEWER, door="cli")
 
@@ -40,13 +46,14 @@ def lived_in(folder: Path) -> Path:
             await desk.database.transact(sweep, now=clock())
             async with client_of(desk) as asker:
                 await asker.ask("ledger_start_run", routine="nightly")
+            await _minions(desk, clock)
 
     asyncio.run(lived())
     return folder / "hq" / "hq.db"
 
 
 async def _routines_and_tokens(desk: Desk) -> None:
-    await join_minion(desk, "alice", timezone="UTC")
+    await WiredMinion(desk, "alice").hello()
     for name in ("nightly", "weekly"):
         await act(desk, create_routine, {"name": name, "content": "Sum up."}, who=ADMIN)
     await act(desk, update_routine, "nightly", {"content": "Sum it all up."}, who=ADMIN)
@@ -75,6 +82,33 @@ async def _gaps_and_decisions(desk: Desk) -> None:
             word = {"APPROVED": "approve", "REJECTED": "reject"}.get(_code(waiting).removeprefix("LLM-"))
             if word is not None:
                 await act(desk, decide, waiting["id"], word, digest=waiting["digest"], who=PERSON)
+
+
+async def _minions(desk: Desk, clock: Clock) -> None:
+    """Runs reported and under way, orders taken, refused and withdrawn, routines moved, and HQ's own schedule."""
+    alice, bob = WiredMinion(desk, "alice"), await WiredMinion(desk, "bob").hello(engines=("script",))
+    hourly = {"name": "hourly", "content": "Look.", "cron_expression": "0 * * * *", "scheduled_by": "hq"}
+    await act(desk, create_routine, hourly, minion="alice", who=ADMIN)
+    moves = {**hourly, "name": "moved", "scheduled_by": "minion"}
+    await act(desk, create_routine, moves, minion="alice", who=ADMIN)
+    await alice.catch_up()
+    clock.pass_(hours=1)
+    await tick(desk, 10.0)
+    done, halted = (await alice.poll())["orders"]
+    await alice.poll(taken(done), turned_down(halted, "It is halted."))
+    told = await alice.report({**report(done["run"], 3), "routine": done["routine"]})
+    assert told["taken"] == [[done["run"], 3]]
+    going_on = report("run_01" + "B" * 20, 1, "running", outcome="unknown", verdict="running", ended_at=None)
+    await alice.report({**going_on, "routine": "moved"})
+    await act(desk, cancel_run, going_on["id"], who=ADMIN)
+    await act(desk, update_routine, "moved", {}, minion="bob", who=ADMIN)
+    await alice.catch_up()
+    await bob.catch_up()
+    await act(desk, update_routine, "moved", {}, minion="alice", who=ADMIN)
+    clock.pass_(hours=1)
+    await tick(desk, 10.0)
+    await WiredMinion(desk, "carl").hello()
+    await act(desk, forget_minion, "carl", who=ADMIN)
 
 
 def _late(connection: Connection, *, at: str, until: str) -> None:

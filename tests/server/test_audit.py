@@ -192,10 +192,11 @@ def test_a_busy_store_shows_what_follows_from_its_log_also_when_put_back(busy: P
     assert audit(busy).breaches == []
     db = sqlite3.connect(busy)
     states = {table: {row[0] for row in db.execute(f"SELECT state FROM {table}")} for table in  # noqa: S608
-              ("runs", "gaps", "decisions")}  # fmt: skip
+              ("runs", "orders", "gaps", "decisions")}  # fmt: skip
     db.close()
     assert states == {
-        "runs": {"completed", "cancelled", "interrupted", "queued", "validated"},
+        "runs": {"completed", "cancelled", "failed", "interrupted", "queued", "running", "validated"},
+        "orders": {"cancelled", "queued", "refused", "taken"},
         "gaps": {"open", "approved", "declined", "proposed"},
         "decisions": {"open", "approved", "rejected", "withdrawn", "expired"},
     }  # fmt: skip
@@ -212,7 +213,33 @@ FORGED = [
     ("runs.fingerprint", "'x'", "verdict = 'unchecked'", "x", ""),
     ("runs.conformance", "'x'", "verdict = 'unchecked'", "x", ""),
     ("runs.drift", "x'ff'", "verdict = 'unchecked'", r"b'\xff'", ""),
-    ("runs.routine", "'other'", "state = 'queued'", "other", "nightly"),
+    ("runs.routine", "'other'", "state = 'queued'", "other", "hourly"),
+    ("runs.verdict", "'ok'", "reported = 3", "ok", "unchecked"),
+    ("runs.state", "'completed'", "reported = 1 AND state = 'running'", "completed", "running"),
+    ("runs.outcome", "'partial'", "reported = 3", "partial", "success"),
+    ("runs.outcome", "'success'", "outcome = 'partial' AND reported IS NULL", "success", "partial"),
+    ("runs.delivery", "'delivered'", "reported = 3", "delivered", "none"),
+    ("runs.reported", "9", "reported = 3", "9", "3"),
+    ("runs.summary", "'All is well.'", "reported = 3", "sha256:", "sha256:"),
+    ("runs.details", "x'ff'", "reported = 3", "", ""),
+    ("runs.drift", "'violation'", "reported = 3", "violation", ""),
+    ("orders.state", "'queued'", "state = 'taken'", "queued", "taken"),
+    ("orders.state", "'taken'", "state = 'refused'", "taken", "refused"),
+    ("orders.state", "'queued'", "state = 'cancelled'", "queued", "cancelled"),
+    ("orders.minion_id", "'mine'", "kind = 'cancel'", "mine", ""),
+    ("orders.kind", "'pause'", "kind = 'cancel'", "pause", "cancel"),
+    ("orders.body", "'{}'", "kind = 'cancel'", "sha256:", "sha256:"),
+    ("orders.run_id", "'run_x'", "kind = 'cancel'", "run_x", "run_"),
+    ("orders.key", "'x'", "kind = 'cancel'", "x", "cancel:"),
+    ("minions.name", "'mallory'", "name = 'bob'", "mallory", "bob"),
+    ("minions.said", "'{}'", "name = 'bob'", "sha256:", "sha256:"),
+    ("minions.left_at", "'2026'", "name = 'bob'", "left", "here"),
+    ("minions.left_at", "NULL", "name = 'carl'", "here", "left"),
+    ("routines.released_by", "NULL", "name = 'moved'", "nothing", ""),
+    ("routines.released_by", "'me'", "name = 'hourly'", "me", "nothing"),
+    ("routines.handled_until", "'2099'", "name = 'hourly'", "2099", "2026"),
+    ("routines.scheduled_by", "'minion'", "name = 'hourly'", "minion", "hq"),
+    ("schedules.handled_until", "'2099'", "1", "2099", "2026"),
     ("gaps.frequency", "9", "requested_code = 'LLM-OPEN'", "9", "3"),
     ("gaps.state", "'resolved'", "state = 'approved'", "resolved", "approved"),
     ("gaps.priority", "'low'", "state = 'approved'", "low", "medium"),
@@ -235,34 +262,49 @@ FORGED = [
 ]
 
 
+@pytest.mark.promise("GIV-7")
 @pytest.mark.parametrize(("place", "value", "where", "there", "said"), FORGED, ids=range(len(FORGED)))
 def test_a_row_that_was_changed_by_hand_is_named_with_what_the_log_says(
     busy: Path, place: str, value: str, where: str, there: str, said: str
 ) -> None:
     db, (table, _, column) = in_memory(busy), place.partition(".")
     changed = db.execute(f"UPDATE {table} SET {column} = {value} WHERE {where}").rowcount  # noqa: S608
-    ids = {row[0] for row in db.execute(f"SELECT id FROM {table}")}  # noqa: S608
-    seen = [each for each in found(db) if f": {column} is " in each.what]
+    named = "routine_id || ' ' || \"trigger\"" if table == "schedules" else "id"
+    ids = {row[0] for row in db.execute(f"SELECT {named} FROM {table}")}  # noqa: S608
+    # What was said and what was added to it stand as one digest.
+    shown = "summary" if column == "details" else column
+    seen = [each for each in found(db) if f": {shown} is " in each.what]
     assert (changed >= 1, len(seen), {each.chain for each in seen}) == (True, changed, {table})
-    assert {each.what.partition(":")[0] for each in seen} <= ids
-    assert all(f": {column} is {there}" in each.what and f"; the log says {said}" in each.what for each in seen)
+    assert {next((i for i in ids if each.what.startswith(f"{i}: ")), "?") for each in seen} <= ids
+    assert all(f": {shown} is {there}" in each.what and f"; the log says {said}" in each.what for each in seen)
 
 
-@pytest.mark.parametrize("table", ["tokens", "gaps", "decisions", "routines", "runs"])
+@pytest.mark.promise("GIV-7")
+@pytest.mark.parametrize("table", ["tokens", "gaps", "decisions", "routines", "runs", "orders", "minions"])
 def test_a_row_that_no_event_made_is_named_and_so_is_one_that_is_gone(busy: Path, table: str) -> None:
     db = in_memory(busy)
-    unique = {"tokens": ("digest",), "runs": ("order_key",)}.get(table, ())
+    keys = {"tokens": ("digest",), "runs": ("order_key",), "orders": ("key",), "minions": ("name",)}
+    unique = keys.get(table, ())
     names = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
     row = dict(zip(names, db.execute(f"SELECT * FROM {table}").fetchone(), strict=True))  # noqa: S608
     row |= {"id": "by hand"} | dict.fromkeys(unique, "by hand")
     row |= {"position": 10_000} if "position" in row else {}
     fits = {"gaps": {"state": "declined"}, "runs": {"head": CHAIN_START, "entries": 0}}
     row |= fits.get(table, {})
-    marks = ", ".join("?" * len(row))
-    db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+    columns, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
+    db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
     assert [(each.chain, each.what) for each in found(db)] == [(table, "by hand: no event says that it was made")]
     gone = db.execute(f"SELECT min(id) FROM {table} WHERE id != 'by hand'").fetchone()[0]  # noqa: S608
     db.execute(f"DELETE FROM {table} WHERE id IN (?, 'by hand')", (gone,))  # noqa: S608
     (only,) = found(db)
     assert gone in (only.chain, only.what.partition(":")[0])
     assert "missing" in only.what
+
+
+@pytest.mark.promise("GIV-7")
+def test_how_far_hq_saw_to_a_schedule_is_named_where_no_event_tells_it_or_where_it_is_gone(busy: Path) -> None:
+    db = in_memory(busy)
+    db.execute("INSERT INTO schedules VALUES ('trig_x', '* * * * *|UTC', '2099')")
+    assert [each.what for each in found(db)] == ["trig_x * * * * *|UTC: no event says that it was made"]
+    db.execute("DELETE FROM schedules")
+    assert ["missing" in each.what for each in found(db)] == [True]

@@ -195,10 +195,12 @@ def test_a_proposal_for_a_gap_that_stands_otherwise_now_is_not_approved(tmp_path
 
 @pytest.mark.promise("MCP-1")
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_a_session_sees_what_waits_and_no_tool_that_decides(tmp_path: Path, mode: str) -> None:
+@pytest.mark.promise("INB-5")
+def test_a_session_sees_what_waits_and_is_told_where_a_person_decides(tmp_path: Path, mode: str) -> None:
     async def scene(desk: Desk) -> None:
-        await proposed(desk)
-        for who, there in ((SESSION, False), (LEDGER, False), (REVIEWER, True), (ADMIN, True)):
+        waiting = await proposed(desk)
+        before = await desk.read(lambda db: db.execute(DECISIONS.select()).one())
+        for who, there in ((SESSION, True), (LEDGER, False), (REVIEWER, True), (ADMIN, True)):
             async with client_of(desk, who, mode) as asker:
                 tools = await asker.tools()
                 assert ("list_decisions" in tools, "decide" in tools) == (True, there)
@@ -207,6 +209,14 @@ def test_a_session_sees_what_waits_and_no_tool_that_decides(tmp_path: Path, mode
                     result = await asker.client.call_tool("decide", {"decision": "dec_01"})
                     assert result.is_error
                     assert "There is no tool" in result.content[0].text
+                    continue
+                told = await asker.ask("decide", decision=waiting["id"])
+                assert told["note"].startswith("Nothing was decided. A person decides")
+                assert not {"code", "token"} & set(told)
+                assert "sign-in" not in json.dumps(told)
+                said = await asker.refused("decide", decision=waiting["id"], answer="approve")
+                assert said["code"] == "unknown_argument"
+        assert await desk.read(lambda db: db.execute(DECISIONS.select()).one()) == before
 
     play(tmp_path, scene)
 
@@ -224,6 +234,7 @@ def test_each_scope_sees_its_own_tools_group_by_group_and_may_call_no_other(tmp_
             "ledger_log_step", "ledger_finish_block", "ledger_finish_run", "record_gap", "list_gaps",
             "list_decisions", *lists["ledger"][12:],
         ]  # fmt: skip
+        assert lists["session"][-7:-5] == ["list_decisions", "decide"]
         assert lists["reviewer"] == ["list_gaps", "resolve_gap", "list_decisions", "decide"]
         for who in (SESSION, LEDGER, REVIEWER):
             async with client_of(desk, who) as asker:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
+from server.actions.cancel import cancel_run
 from server.actions.desk import Desk
-from server.actions.fire import cancel_run, run_routine
+from server.actions.fire import run_routine
 from server.actions.publish import create_routine, update_routine
 from server.actions.record import start_block, start_run
 from server.contract.orders import Order
@@ -150,17 +150,6 @@ def test_a_ledger_token_calls_off_no_run_that_waits_for_a_minion(tmp_path: Path)
         assert await refused(act(desk, cancel_run, run, who=LEDGER)) == "other_session"
         assert [row.state for row in await rows(desk, RUNS)] == ["queued"]
         assert (await act(desk, cancel_run, run, who=ADMIN))["state"] == "cancelled"
-
-    at_desk(tmp_path, scene)
-
-
-def test_a_run_whose_order_was_taken_is_not_said_to_be_cancelled(tmp_path: Path) -> None:
-    async def scene(desk: Desk) -> None:
-        await prepared(desk)
-        run = (await fire(desk))["run"]
-        await desk.database.transact(lambda db: db.execute(update(ORDERS).values(state="claimed")))
-        assert await refused(act(desk, cancel_run, run)) == "run_begun"
-        assert [row.state for row in await rows(desk, RUNS)] == ["queued"]
 
     at_desk(tmp_path, scene)
 

@@ -59,6 +59,7 @@ def test_a_routine_is_kept_as_a_minion_would_keep_it_with_its_event_and_version(
         ]
         assert held.document["limits"]["dollars"] == 1.0
         told = {"routine": held.id, "name": "nightly", "minion": owner, "digest": held.digest}
+        told |= {"handled_until": "2026-04-01T09:00:00.000Z", "released_by": None}
         assert await events(desk) == [("routine.created", told)]
         assert [(row.revision, row.by) for row in await rows(desk, ROUTINE_HISTORY)] == [(1, "tok_session")]
 
@@ -94,9 +95,11 @@ def test_a_routine_is_for_the_minion_that_is_named_or_for_the_only_one(tmp_path:
         seed = {**NIGHTLY, "name": "b", "minion_id": alice}  # as in the file of a minion's own
         assert (await act(desk, create_routine, seed))["minion"] == "alice"
         assert (await act(desk, update_routine, "nightly", {}, minion="bob"))["minion"] == "bob"
-        assert await refused(act(desk, update_routine, "nightly", {}, minion="alice")) == "has_a_minion"
+        moved = await act(desk, update_routine, "nightly", {}, minion="alice")
+        assert (moved["minion"], moved["moving"]["waits_for"]) == ("alice", "bob")
+        assert (await act(desk, update_routine, "nightly", {}, minion="bob"))["moving"] is None
         again = await act(desk, update_routine, "nightly", {}, minion="bob")
-        assert (again["revision"], again["changed"]) == (2, [])
+        assert (again["revision"], again["changed"]) == (4, [])
 
     at_desk(tmp_path, scene)
 

@@ -70,7 +70,6 @@ def test_a_routine_created_says_whether_it_fires_when_next_and_who_is_told(tmp_p
         for more, words in (
             ({"paused": True}, "It is paused."),
             ({"cron_expression": ""}, "It has no schedule: it runs when somebody asks for it."),
-            ({"options": {"scheduled_by": "hq"}}, "It is for HQ to start on schedule, which this HQ does not do."),
         ):
             said = {**NIGHTLY, "name": f"n{len(words)}", **more}
             answer = await asker.ask("create_routine", **said)

@@ -188,4 +188,7 @@ def test_the_door_refuses_what_it_does_not_know(tmp_path: Path) -> None:
             assert (status, said["error"]["code"], said["error"]["kind"]) == (400, "bad_parameters", "BadUse")
 
     played(tmp_path, scene)
-    assert sorted(VERBS) == ["decide", "token.create", "token.revoke", "token.rotate"]
+    assert sorted(VERBS) == [
+        "decide", "minion.forget", "routine.delete", "routine.move", "routine.pause", "routine.resume",
+        "routine.run", "run.cancel", "token.create", "token.revoke", "token.rotate",
+    ]  # fmt: skip

@@ -19,9 +19,10 @@ from server.storage import finding_store
 from server.storage.access_store import Caller
 from server.storage.token_store import digest_of_token
 from server.web.gate import SEEN
-from server.web.pages.looks import POLICY, decision_page, list_page, refusal_page, sign_in_page
+from server.web.pages.looks import POLICY, decision_page, link_page, list_page, refusal_page, sign_in_page
 from server.web.pages.markup import Html
-from server.web.sign_ins import COOKIE, SIGN_IN, SignIns, cookie_of, form_of, is_form_of
+from server.web.sign_in_links import SignInLinks
+from server.web.sign_ins import COOKIE, SIGN_IN, SIGN_IN_LINK, SignIns, cookie_of, form_of, is_form_of
 
 # No answer is longer, with its reason written in four-byte letters.
 LARGEST_FORM: Final = 64 * 1024
@@ -30,7 +31,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _SHOWN: Final = 50
 _LATELY: Final = 10
 _STATUS: Final = {"no_live_token": 403, "may_not_decide": 403, "foreign_form": 403, "not_signed_in": 403,
-                  "form_too_large": 413}  # fmt: skip
+                  "form_too_large": 413, "link_used": 410, "link_over": 410, "too_many_tries": 429}  # fmt: skip
 HEADERS: Final = {
     "content-security-policy": POLICY,
     "x-frame-options": "DENY",
@@ -45,11 +46,12 @@ HEADERS: Final = {
 Answered = Callable[[Request], Awaitable[Response]]
 
 
-def decision_routes(desk: Desk, signed: SignIns, *, secure: bool) -> list[Route]:
+def decision_routes(desk: Desk, signed: SignIns, links: SignInLinks, *, secure: bool) -> list[Route]:
     """The routes of the pages; `secure` has the cookie go by https alone."""
-    pages = _Pages(desk, signed, secure)
+    pages = _Pages(desk, signed, links, secure)
     return [
         Route(SIGN_IN, _safely(pages.sign_in), methods=["GET", "POST"]),
+        Route(SIGN_IN_LINK, _safely(pages.by_link), methods=["GET", "POST"]),
         Route("/decisions", _safely(pages.waiting), methods=["GET"]),
         Route("/decisions/sign-out", _safely(pages.sign_out), methods=["POST"]),
         Route("/decisions/{decision}", _safely(pages.decision), methods=["GET", "POST"]),
@@ -59,9 +61,10 @@ def decision_routes(desk: Desk, signed: SignIns, *, secure: bool) -> list[Route]
 class _Pages:
     """What is done for each of the routes."""
 
-    def __init__(self, desk: Desk, signed: SignIns, secure: bool) -> None:
+    def __init__(self, desk: Desk, signed: SignIns, links: SignInLinks, secure: bool) -> None:
         self._desk = desk
         self._signed = signed
+        self._links = links
         self._secure = secure
 
     async def sign_in(self, request: Request) -> Response:
@@ -83,6 +86,17 @@ class _Pages:
             return _shown(sign_in_page(after=after, refused=refusal), _status(refusal))
         answer = _go_to(f"/decisions/{after}" if after else "/decisions")
         self._set_cookie(answer, self._signed.begin(digest))
+        return answer
+
+    async def by_link(self, request: Request) -> Response:
+        """Sign in by a link: to open it shows a button, and does nothing; the button uses it up."""
+        if request.method != "POST":
+            code = request.query_params.get("code", "")
+            return _shown(link_page(code, self._links.person_of(code)))
+        who, after = self._links.use((await _form(request)).get("code", ""))
+        request.scope.get(SEEN, {})["token"] = who.id
+        answer = _go_to(f"/decisions/{after}" if after else "/decisions")
+        self._set_cookie(answer, self._signed.begin(who))
         return answer
 
     async def sign_out(self, request: Request) -> Response:

@@ -1,0 +1,1 @@
+"""Has the system start HQ by itself."""
