@@ -32,12 +32,15 @@ class Joined:
     problem: str | None
 
 
-def adopt(url: str, token_for: Callable[[str], str], *, home: str | None) -> Joined:
+def adopt(
+    url: str, token_for: Callable[[str], str], *, home: str | None, program: Path | None = None
+) -> Joined:
     """Have the local minion there, joined to the HQ at `url`, and up; `home` names another than its default one.
 
-    `token_for` makes a token for a minion of this name. Raises `Refused` in the words of whatever refused.
+    `token_for` makes a token for a minion of this name; `program` is the minion's, if not the one beside this.
+    Raises `Refused` in the words of whatever refused.
     """
-    minion = _Program(_found(), home)
+    minion = _Program(program or find_program(), home)
     place = str(minion.told("where")["home"]["path"])
     made = not minion.told("where")["config"]["exists"]
     if made:
@@ -73,10 +76,10 @@ def _linked(minion: _Program) -> str | None:
         time.sleep(_LOOK_S)
 
 
-def _found() -> Path:
-    """The `minion` program that was installed with this one. Raises `Refused` where there is none."""
-    beside = Path(sys.executable).with_name("minion")
-    found = str(beside) if beside.is_file() else shutil.which("minion")
+def find_program(beside: str = sys.executable, path: str | None = None) -> Path:
+    """The `minion` that was installed with this program, else one on the `path`. Raises `Refused`."""
+    here = Path(beside).with_name("minion")
+    found = str(here) if here.is_file() else shutil.which("minion", path=path)
     if found is None:
         says = "The program minion is not beside this one, nor where programs are looked for."
         raise Refused("no_minion_program", says, hint="install it, or have HQ alone: hq serve")
@@ -116,8 +119,8 @@ class _Program:
             raise Refused("minion_failed", says, hint=f"try it yourself: {self.called(words[0])}") from error
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if line.strip()]
-            sentence = lines[0].removeprefix("minion: ") if lines else f"it ended with {done.returncode}"
+            words_of = lines[0].removeprefix("minion: ") if lines else f"it ended with {done.returncode}"
             hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
-            says = f"`{self.called(words[0])}` was refused: {sentence}"
+            says = f"`{self.called(words[0])}` was refused: {words_of.rstrip('.')}."
             raise Refused("minion_refused", says, hint=hints[0] if hints else self.called("doctor"))
         return done.stdout

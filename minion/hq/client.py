@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from minion.hq.away import HqAway
 from minion.hq.membership import Membership
 from server.contract.refusals import Refusal, refusal_from_data
 
@@ -23,10 +24,6 @@ _PIECE: Final = 65_536
 _OK: Final = 200
 # Of the server, or of what stands in front of it: another time it may go well.
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-class HqAway(Exception):
-    """HQ could not be asked, or did not answer as HQ does; asking again may help."""
 
 
 class HqClient:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from minion.hq.client import HqAway, HqClient
+from minion.hq.away import HqAway
+from minion.hq.client import HqClient
 from minion.hq.membership import Membership, end_membership, good_token, good_url, keep_membership, membership_of
 from minion.hq.mirror import held, let_go
 from minion.hq.standing import hello_of
@@ -30,7 +31,7 @@ async def join(owner: Owner, url: str, token: str) -> dict[str, Any]:
         raise Refused("has_joined", says, hint="leave that one first: minion leave")
     client = HqClient(good, version=program_version())
     try:
-        welcome = await client.ask("join", hello_of(minion.config, program_version()))
+        welcome = await client.ask("join", hello_of(minion.home, minion.config, program_version()))
         joined_at = str(welcome["joined_at"])
     except (HqAway, KeyError) as away:
         says = f"The HQ at {good.url} could not be asked: {str(away).rstrip('.')}."

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.hq.answering import answered
-from minion.hq.client import HqAway, HqClient
+from minion.hq.away import HqAway
 from minion.hq.membership import Membership, membership_of
 from minion.hq.mirror import Held, held, take_in
 from minion.hq.orders import carry_out
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from minion.clock import Clock
+    from minion.hq.client import HqClient
     from minion.store.writer import Connection
     from minion.verbs import Owner
 
@@ -59,6 +60,8 @@ class HqLink:
         self._linked = False
         self._problem: str | None = None
         self._settled: list[dict[str, Any]] = []
+        # Who it last said that it is.
+        self._said: dict[str, Any] = {}
         self._random = random.Random()  # noqa: S311 - spreads tries, hides nothing
 
     def standing(self) -> dict[str, Any] | None:
@@ -139,6 +142,8 @@ class HqLink:
     @asynccontextmanager
     async def _asking(self, membership: Membership) -> AsyncIterator[HqClient]:
         """A client for orders, and beside it somebody who reports; both end with the block."""
+        from minion.hq.client import HqClient  # megabytes, which only who has joined has to spare
+
         self._client = HqClient(membership, version=self._version)
         self._teller = Teller(self._owner, HqClient(membership, version=self._version))
         try:
@@ -151,7 +156,8 @@ class HqLink:
     async def _greet(self, client: HqClient) -> None:
         """Say who this is, and take in what HQ has."""
         minion = self._owner.minion
-        await client.ask("join", hello_of(minion.config, self._version))
+        self._said = hello_of(minion.home, minion.config, self._version)
+        await client.ask("join", self._said)
         self._found()
         if self._teller is not None:
             self._teller.begin()
@@ -161,6 +167,8 @@ class HqLink:
         """Hear of orders and changes as long as HQ answers and is the one that was joined."""
         while not self._changed.is_set():
             self._news.clear()
+            if hello_of(self._owner.minion.home, self._owner.minion.config, self._version) != self._said:
+                await self._greet(client)
             now = held(self._owner.minion.home)
             settled = list(self._settled)
             beat = await beat_of(self._owner, now, settled)
@@ -176,7 +184,8 @@ class HqLink:
                 await client.ask("answers", {"minion": beat["minion"], "answers": {str(question["id"]): said}})
             if news.get("cursor") != now.cursor:
                 await self._sync(client)
-            for order in orders:
+            # Who is about to end begins nothing; HQ says it again.
+            for order in orders if not self._owner.always_on().stopping else ():
                 self._settled.append(await carry_out(self._owner, order))
             quick = asyncio.get_running_loop().time() - asked < _EMPTY_S
             if quick and not (orders or questions or news.get("cursor") != now.cursor or settled):

@@ -25,11 +25,8 @@ async def carry_out(owner: Owner, order: Mapping[str, Any]) -> dict[str, Any]:
     Raises `StoreFailed` when it could not be written down: it is sent again then.
     """
     settled = {"order": str(order.get("id")), "state": "taken", "why": None}
-    do = _KINDS.get(str(order.get("kind")))
     try:
-        if do is None:
-            raise Refused("unknown_order", "This minion does not know such an order.", hint="bring it up to date")
-        await do(owner, order)
+        await perform(owner, order)
     except StoreFailed:
         raise
     except Refusal as refusal:
@@ -41,12 +38,18 @@ async def carry_out(owner: Owner, order: Mapping[str, Any]) -> dict[str, Any]:
     return settled
 
 
+async def perform(owner: Owner, order: Mapping[str, Any]) -> None:
+    """Do what an order says. Raises a `Refusal` where that cannot be done, `KeyError` where it says too little."""
+    do = _KINDS.get(str(order.get("kind")))
+    if do is None:
+        raise Refused("unknown_order", "This minion does not know such an order.", hint="bring it up to date")
+    await do(owner, order)
+
+
 async def _run(owner: Owner, order: Mapping[str, Any]) -> None:
     minion, key = owner.minion, f"{FROM_HQ}{order['key']}"
     if await minion.writer.transact(lambda db: run_of_key(db, key)) is not None:
         return  # it was taken before, and HQ did not hear of that
-    if owner.always_on().stopping:
-        raise StoreFailed("stopping", "The minion is being stopped.", hint="it takes it when it is up again")
     name, slot = str(order["routine"]), order.get("slot")
     _check_hqs(owner, name)
     kind = "manual" if slot is None else "schedule"
@@ -59,7 +62,7 @@ def _check_hqs(owner: Owner, name: str) -> None:
     """Raise `Refused` where HQ's routine of this name is not the one that would run."""
     files = routine_files(owner.minion.home, name)
     if not files:
-        raise NotFound("no_such_routine", f"The minion has no routine {name}.", hint="it has it once it synced")
+        raise NotFound("no_such_routine", f"The minion has no routine {name}.", hint="wait until it has synced")
     if not is_from_hq(owner.minion.home, files[0]):
         says = f"The minion has a routine {name} of its own, which is in the way of HQ's."
         raise Refused("own_routine", says, hint="rename one of them")

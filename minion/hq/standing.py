@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from minion.config import Config
+from minion.config import Config, Home
+from minion.engines.registry import AVAILABLE
 from minion.hq.mirror import Held
 from minion.routines.files import is_from_hq, routine_files
-from minion.skills.loader import clashing_skills
+from minion.skills.loader import clashing_skills, hq_skills, skill_places
 from minion.store.decisions import changes_of, digest_of_question, list_decisions
 from minion.store.local_db import read_only
 from minion.store.slots import handled_of
 from server.contract.digest import instant
+from server.contract.refusals import Refused
 
 if TYPE_CHECKING:
     from minion.verbs import Owner
@@ -22,15 +25,28 @@ if TYPE_CHECKING:
 # The newest protocol of the wire that is spoken here (`server/contract/documents.py`).
 PROTOCOL: Final = 1
 _MOST: Final = 100
+# As the wire spells names.
+_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _LONGEST: Final = 1000
 
 
-def hello_of(config: Config, version: str) -> dict[str, Any]:
-    """Who this minion is (the wire's `Hello`)."""
+def hello_of(home: Home, config: Config, version: str) -> dict[str, Any]:
+    """Who this minion is, and what it has of its own (the wire's `Hello`)."""
     return {
         "protocol": PROTOCOL, "minion": config.minion_id, "name": config.name, "version": version,
         "timezone": config.timezone, "engine": config.engine, "notify": [dict(each) for each in config.notify],
+        "engines": list(AVAILABLE), "skills": _own_skills(home), "connectors": [],
     }  # fmt: skip
+
+
+def _own_skills(home: Home) -> list[str]:
+    """The skills that are here without HQ."""
+    try:
+        places = skill_places(home)
+    except Refused:  # two of one name: doctor says so
+        return []
+    given = hq_skills(home)
+    return [name for name, (path, _) in sorted(places.items()) if path.parent != given and _SLUG.fullmatch(name)]
 
 
 async def beat_of(owner: Owner, now: Held, settled: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

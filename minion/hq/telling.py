@@ -9,12 +9,13 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from minion.hq.client import HqAway, HqClient
+from minion.hq.away import HqAway
 from minion.store.local_db import read_only
 from minion.store.outbox import Waiting, next_reports, settle_reports
 from server.contract.refusals import Refusal, StoreFailed
 
 if TYPE_CHECKING:
+    from minion.hq.client import HqClient
     from minion.verbs import Owner
 
 # As many as HQ takes at a time (`server/contract/joining.py`), and well below the largest body that it takes.

@@ -54,32 +54,37 @@ def command(ctx: click.Context, port: int, minion_home: str | None) -> None:
         return
 
     async def serving(stop: asyncio.Event) -> None:
-        import asyncio
-        from importlib.metadata import version
-
-        from server.app import opened
-        from server.serving import serve
-
-        answers: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        async def seen_to() -> None:
-            url = await answers
-            say(f"HQ answers at {url}; its home is {home.root}.")
-            _told(home, await asyncio.to_thread(_adopted, home, url, minion_home, who), stays=False)
-
-        seeing = asyncio.create_task(seen_to())
-        try:
-            async with opened(home, "hq up") as (desk, lock):
-                await serve(
-                    desk, lock, home, port=port, version=version("minion-hq"), who=who, told=answers.set_result,
-                    stop=stop,
-                )  # fmt: skip
-        finally:
-            seeing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await seeing
+        await _serve(home, port, minion_home, who, stop)
 
     run_until_told(serving, log="warning")
+
+
+async def _serve(home: HqHome, port: int, minion_home: str | None, who: str, stop: asyncio.Event) -> None:
+    """Have HQ answer until `stop`, and see to the minion once it does."""
+    import asyncio
+    from importlib.metadata import version
+
+    from server.app import opened
+    from server.serving import serve
+
+    answers: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def seen_to() -> None:
+        url = await answers
+        say(f"HQ answers at {url}; its home is {home.root}.")
+        _told(home, await asyncio.to_thread(_adopted, home, url, minion_home, who), stays=False)
+
+    seeing = asyncio.create_task(seen_to())
+    try:
+        async with opened(home, "hq up") as (desk, lock):
+            await serve(
+                desk, lock, home, port=port, version=version("minion-hq"), who=who, told=answers.set_result,
+                stop=stop,
+            )  # fmt: skip
+    finally:
+        seeing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await seeing
 
 
 def _adopted(home: HqHome, url: str, minion_home: str | None, who: str) -> Joined | str:

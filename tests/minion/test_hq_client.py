@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from minion.hq.client import HqAway, HqClient
+from minion.hq.away import HqAway
+from minion.hq.client import HqClient
 from minion.hq.membership import Membership
 from server.contract.refusals import Refused
 
