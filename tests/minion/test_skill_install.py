@@ -18,6 +18,8 @@ from server.contract.refusals import NotFound, Refused
 from tests.house.source_tree import ROOT
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.heavy
+
 ADD = """\
 import sys
 sys.path.insert(0, sys.argv[1])

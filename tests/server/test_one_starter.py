@@ -26,6 +26,8 @@ from tests.server.test_publish import at_desk
 from tests.server.wired_minions import WiredMinion
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.heavy
+
 _KILLED_OVER = 350
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests.skills.repositories import Repository
 from tests.skills.tasks import Ended, run_skill
 
+pytestmark = pytest.mark.heavy
+
 # Friday morning in Berlin.
 NOW = "2026-11-20T07:00:00.000Z"
 MONDAY = "2026-11-16T10:00:00+00:00"

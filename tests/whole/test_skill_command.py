@@ -14,6 +14,8 @@ from minion.skills.loader import load_skill
 from server.contract.refusals import NotFound
 from tests.whole.homes import Ended, make_home, results_in, run_cli, write_routine, write_skill
 
+pytestmark = pytest.mark.heavy
+
 GREETING = "json.dump({'text': 'hello'}, sys.stdout)"
 
 

@@ -20,6 +20,8 @@ from server.contract.schedule import next_slots
 from tests.skills.repositories import Repository, lines
 from tests.whole.homes import make_home, performed, results_in, run_cli
 
+pytestmark = pytest.mark.heavy
+
 NAMES = ("end-of-day-review", "inbox-triage", "morning-report", "standup-prep", "weekly-digest")
 BERLIN = ZoneInfo("Europe/Berlin")
 # A Thursday evening: the next morning is a Friday.
