@@ -26,9 +26,9 @@ Message = TypeVar("Message", bound=BaseModel)
 _OF_INTEREST: Final = ("order.", "routine.", "skill.")
 
 
-def minion_routes(desk: Desk, *, version: str) -> list[Route]:
-    """What a minion asks of HQ, and says to it, by the verb."""
-    bell = _Bell(desk)
+def minion_routes(desk: Desk, *, version: str, ending: asyncio.Event | None = None) -> list[Route]:
+    """What a minion asks of HQ, and says to it, by the verb; whoever waits is answered once `ending` is set."""
+    bell, ends = _Bell(desk), ending or asyncio.Event()
 
     async def join(_: Caller, body: Any) -> dict[str, Any]:
         return await desk.do(joining.join, _read(Hello, body), version=version)
@@ -45,7 +45,7 @@ def minion_routes(desk: Desk, *, version: str) -> list[Route]:
         said = _read(Beat, body)
         await desk.do(joining.beat, said)
         with desk.questions.listening(said.minion):
-            return await _news(desk, bell, who, said)
+            return await _news(desk, bell, ends, who, said)
 
     async def reports(_: Caller, body: Any) -> dict[str, Any]:
         said = _read(Reports, body)
@@ -65,7 +65,9 @@ def minion_routes(desk: Desk, *, version: str) -> list[Route]:
     return [Route(MINIONS + name, _answered(verb), methods=["POST"]) for name, verb in verbs.items()]
 
 
-async def _news(desk: Desk, bell: _Bell, who: Caller, said: Beat) -> dict[str, Any]:
+async def _news(
+    desk: Desk, bell: _Bell, ends: asyncio.Event, who: Caller, said: Beat
+) -> dict[str, Any]:
     """What HQ has for a minion, as soon as it has something, or when its wait is over."""
     loop = asyncio.get_running_loop()
     until = loop.time() + said.wait_s
@@ -76,9 +78,13 @@ async def _news(desk: Desk, bell: _Bell, who: Caller, said: Beat) -> dict[str, A
                 found = await desk.do(handing_out.hand_out, said)
             left_s = until - loop.time()
             questions = desk.questions.take(said.minion) if found["cursor"] == said.cursor else []
-            if questions or found["orders"] or found["cursor"] != said.cursor or left_s <= 0:
+            nothing = not (questions or found["orders"] or found["cursor"] != said.cursor)
+            if not nothing or left_s <= 0 or ends.is_set():
                 return found | {"questions": questions}
-            await asyncio.wait({rung}, timeout=left_s)
+            ended = asyncio.ensure_future(ends.wait())
+            waits: set[asyncio.Future[Any]] = {rung, ended}
+            await asyncio.wait(waits, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
 
 
 class _Bell:

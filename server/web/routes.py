@@ -65,7 +65,7 @@ def web_app(
 
     # The most asked for stands in front: routes are tried one by one.
     routes = [*mcp.routes, Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", told)]
-    routes += minion_routes(desk, version=server.version or "")
+    routes += minion_routes(desk, version=server.version or "", ending=ending)
     links = SignInLinks(desk)
     if door is not None:
         routes += door_routes(desk, door, links)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,3 +188,12 @@ def test_what_a_minion_holds_is_in_hqs_inbox_at_once_and_answered_there_for_it(t
             assert run_process(home, "decide", held["subject"], other).code == code
         assert run_process(home, "run", "strict").code == 0
         assert servers.hq(made.hq.home, "verify").returncode == 0
+
+
+@pytest.mark.promise("HQ-3")
+def test_an_hq_that_is_told_to_stop_answers_those_who_wait_and_ends_in_good_order(both: Team) -> None:
+    assert soon(lambda: both.linked("alice") and both.linked("bob"))
+    assert both.hq.stop() == 0
+    lines = [json.loads(line) for line in both.hq.log().splitlines() if line.startswith("{")]
+    assert [line for line in lines if line["level"] == "error"] == []
+    assert {line["status"] for line in lines if line.get("path") == "/v1/minion/poll"} <= {200}
