@@ -99,8 +99,8 @@ def _take(connection: Connection, caller: Caller, row: Row[Any], report: RunRepo
     compared = _compared(connection, row, report) if ended else {}
     changes = {
         "outcome": report.outcome, "delivery": report.delivery, "verdict": report.verdict,
-        "summary": _text(report.summary), "details": _text(report.details), "started_at": report.started_at,
-        "ended_at": report.ended_at, "reported": report.revision, **compared,
+        "summary": _text(report.summary), "details": _text(report.details), "why": _text(report.why),
+        "started_at": report.started_at, "ended_at": report.ended_at, "reported": report.revision, **compared,
     }  # fmt: skip
     for before, after in _moves(row.state, report.state):
         run_store.move(connection, row.id, before, after, actor=caller.id, now=at)

@@ -99,8 +99,9 @@ class ReportedGap(WirePart):
 class RunReport(WireMessage):
     """One run. The four truths stand side by side (DESIGN §2); `revision` grows with every change of the run.
 
-    `topology` and `canonical` are step codes in order; `first_difference` is (block, expected, taken).
-    `usage` counts by name (`…_ms` milliseconds, `tokens`, `dollars`). HQ takes each (id, revision) once.
+    `why` says why it ended as it did, where that needs saying. `topology` and `canonical` are step codes in order;
+    `first_difference` is (block, expected, taken). `usage` counts by name (`…_ms` milliseconds, `tokens`,
+    `dollars`). HQ takes each (id, revision) once.
     """
 
     id: RunId
@@ -112,6 +113,7 @@ class RunReport(WireMessage):
     verdict: Verdict
     summary: str | None = None
     details: str | None = None
+    why: str | None = None
     topology: tuple[StepCode, ...] = ()
     fingerprint: Fingerprint | None = None
     canonical: tuple[StepCode, ...] = ()
