@@ -38,6 +38,8 @@ LINGER_S: Final = 0.001
 log = logging.getLogger(__name__)
 # What SQLite says of a statement that is wrong by itself: any other failure of it is the store's.
 _WRONGLY_ASKED: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
+# How SQLite calls a file whose pages do not fit together.
+_DAMAGED: Final = "malformed"
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 Action = Callable[[sa.Connection], Any]
 _Problem = BaseException | None
@@ -304,8 +306,7 @@ def defect_of(found: BaseException) -> Defect:
 
 def store_failed(words: str) -> StoreFailed:
     """What the callers hear of a store that cannot be written."""
-    return StoreFailed(
-        "store_failed",
-        f"The store could not be written: {words}.",
-        hint="check the disk's free space and rights, then try again; nothing of it was kept",
-    )
+    hint = "check the disk's free space and rights, then try again; nothing of it was kept"
+    if _DAMAGED in words:
+        hint = "it is damaged: hq verify says how far it is whole, hq restore puts a backup in its place"
+    return StoreFailed("store_failed", f"The store could not be written: {words}.", hint=hint)

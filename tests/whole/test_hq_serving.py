@@ -95,7 +95,7 @@ def test_a_store_that_was_damaged_before_is_found_out_soon_after_it_answers(tmp_
     home = tmp_path / "hq"
     home.mkdir()
     create(home / "hq.db")
-    damage(home / "hq.db", "minions")
+    damage(home / "hq.db", "skills")
     with served(home) as server:
         place = urlsplit(server.url)
 
@@ -108,3 +108,12 @@ def test_a_store_that_was_damaged_before_is_found_out_soon_after_it_answers(tmp_
         assert '"says": "the store is damaged: ' in server.log()
         assert "not ready" in hq(home, "status").stdout
         assert server.stop() == 0
+
+
+def test_a_store_that_is_damaged_where_hq_begins_is_refused_with_what_mends_it(tmp_path: Path) -> None:
+    home = tmp_path / "hq"
+    home.mkdir()
+    create(home / "hq.db")
+    damage(home / "hq.db", "minions")
+    done = hq(home, "serve", "--port", "0")
+    assert (done.returncode, "malformed" in done.stderr, "hq restore" in done.stderr) == (1, True, True)
