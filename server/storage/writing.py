@@ -308,5 +308,5 @@ def store_failed(words: str) -> StoreFailed:
     """What the callers hear of a store that cannot be written."""
     hint = "check the disk's free space and rights, then try again; nothing of it was kept"
     if _DAMAGED in words:
-        hint = "it is damaged: hq verify says how far it is whole, hq restore puts a backup in its place"
+        hint = "put a backup back with `hq restore`; `hq verify` says how far it is whole"
     return StoreFailed("store_failed", f"The store could not be written: {words}.", hint=hint)
