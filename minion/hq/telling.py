@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from minion.hq.client import HqClient
     from minion.verbs import Owner
 
-# As many as HQ takes at a time (`server/contract/joining.py`), and well below the largest body that it takes.
-MOST: Final = 50
+# Fewer than HQ takes at a time, and less than the largest body that it takes: it does nothing else meanwhile.
+MOST: Final = 10
 _LARGEST: Final = 1_000_000
 # Looked at now and then also when nobody said that there is something: it costs one read.
 _LOOK_S: Final = 30.0

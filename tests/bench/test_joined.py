@@ -16,7 +16,8 @@ import pytest
 from minion.hq.client import HqClient
 from minion.hq.membership import Membership
 from minion.store.local_db import read_only
-from server.contract.digest import canonical_json, new_id, parse_instant
+from minion.store.outbox import report_of
+from server.contract.digest import new_id, parse_instant
 from tests.bench.processes import cpu_ms, memory_of
 from tests.server import servers
 from tests.whole.homes import write_routine, write_skill
@@ -152,12 +153,9 @@ def test_an_outbox_of_ten_thousand_reports(tmp_path: Path, capsys: pytest.Captur
 
 def _fill(store: Path, run: str) -> None:
     """Have ten thousand runs wait in the outbox of a minion that is down, each with a report of a real run."""
+    with read_only(store) as db:
+        report = {**(report_of(db, run) or {}), "gaps": list[Any]()}
     with sqlite3.connect(store) as db:
-        db.row_factory = sqlite3.Row
-        from minion.store.outbox import report_of
-
-        report: dict[str, Any] = json.loads(canonical_json(report_of(db, run)))
-        report["gaps"] = []
         for number in range(REPORTS):
             said = {**report, "id": new_id("run_"), "revision": 7, "summary": f"Number {number}."}
             db.execute("INSERT INTO outbox (run_id, body) VALUES (?, ?)", (said["id"], json.dumps(said)))
