@@ -184,6 +184,10 @@ class Daemon:
         """Look anew which HQ the minion has joined."""
         self.link.join_changed()
 
+    async def untied(self) -> None:
+        """Wait until nothing of the HQ is done any more that the minion had joined."""
+        await self.link.untied()
+
     @property
     def stopping(self) -> bool:
         """Whether it has begun to stop."""

@@ -77,6 +77,9 @@ class Resident(Protocol):
     def join_changed(self) -> None:
         """Look anew which HQ the minion has joined."""
 
+    async def untied(self) -> None:
+        """Wait until nothing of the HQ is done any more that the minion had joined."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:

@@ -155,7 +155,9 @@ def _understood(status: int, text: bytes) -> dict[str, Any]:
         raise HqAway(f"what answers there is no HQ (HTTP {status})")
     if status in _PASSING:
         raise HqAway(f"it says: {error['sentence']}")
-    raise refusal_from_data("Refused", {"code": "hq_refused", "hint": "minion hq", **error})
+    # What HQ cannot read it never will; anything else may be another matter later.
+    kind = "BadDocument" if status == http.client.BAD_REQUEST else "Refused"
+    raise refusal_from_data(kind, {"code": "hq_refused", "hint": "minion status", **error})
 
 
 def _words(error: Exception) -> str:

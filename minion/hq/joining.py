@@ -62,12 +62,13 @@ async def leave(owner: Owner) -> dict[str, Any]:
     finally:
         client.close()
     end_membership(minion.home)
+    if owner.resident is not None:
+        await owner.resident.untied()
     waiting = await minion.writer.transact(end_reporting)
     let_go(minion.home)
     for name in names:
         with contextlib.suppress(Refusal):
             await minion.routines.forget_hqs(name)
     if owner.resident is not None:
-        owner.resident.join_changed()
         await owner.resident.refresh()
     return {"url": membership.url, "told": told, "routines": sorted(names), "unreported": waiting}

@@ -51,6 +51,8 @@ class HqLink:
         self._owner, self._clock, self._version = owner, clock, version
         # Another HQ was joined, or none any more; somebody wants HQ to be asked now, and not after a while.
         self._changed, self._hurried = asyncio.Event(), asyncio.Event()
+        # Set while there is no HQ, and nothing of one is being taken in.
+        self._untied = asyncio.Event()
         # Something came up that HQ should hear of now, and not only when the poll is over.
         self._news = asyncio.Event()
         self._client: HqClient | None = None
@@ -78,6 +80,11 @@ class HqLink:
         self._changed.set()
         if self._client is not None:
             self._client.close()
+
+    async def untied(self) -> None:
+        """Wait until nothing of the HQ is done any more that the minion had joined."""
+        self.join_changed()
+        await self._untied.wait()
 
     def hurry(self) -> None:
         """Ask HQ now, where it was to be asked again after a while."""
@@ -107,6 +114,7 @@ class HqLink:
                 await asyncio.gather(task, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        self._untied.set()
         if not task.cancelled() and (defect := task.exception()) is not None:
             log.error("the tie to HQ ended because of a defect", exc_info=defect)
             self._linked = False
@@ -120,7 +128,9 @@ class HqLink:
             self._membership = self._read()
             if self._membership is None:
                 tries, self._linked, self._problem = 0, False, None
+                self._untied.set()
                 await self._changed.wait()
+                self._untied.clear()
                 continue
             try:
                 async with self._asking(self._membership) as client:

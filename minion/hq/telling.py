@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from minion.hq.away import HqAway
 from minion.store.local_db import read_only
 from minion.store.outbox import Waiting, next_reports, settle_reports
-from server.contract.refusals import Refusal, StoreFailed
+from server.contract.refusals import BadDocument, Refusal, StoreFailed
 
 if TYPE_CHECKING:
     from minion.hq.client import HqClient
@@ -80,13 +80,28 @@ class Teller:
 
         waiting = await asyncio.to_thread(read)
         done: dict[str, int | None] = {each.run_id: None for each in waiting if each.report is None}
-        reports = [each.report for each in waiting if each.report is not None]
-        if reports:
-            said = {"minion": minion.config.minion_id, "reports": reports}
-            done |= _settled(await self._client.ask("reports", said), reports)
+        done |= await self._told([each.report for each in waiting if each.report is not None])
         if done:
             await minion.writer.transact(lambda db: settle_reports(db, done))
         return len(done) > 0
+
+
+    async def _told(self, reports: Sequence[dict[str, Any]]) -> dict[str, int | None]:
+        """By run the revision that HQ has now, None for one that it never will. Raises what `ask` raises."""
+        if not reports:
+            return {}
+        said = {"minion": self._owner.minion.config.minion_id, "reports": list(reports)}
+        try:
+            return _settled(await self._client.ask("reports", said), reports)
+        except BadDocument as refusal:
+            if len(reports) == 1:
+                log.error("HQ cannot read the report of %s, which stays here alone: %s", reports[0]["id"], refusal)
+                return {str(reports[0]["id"]): None}
+            # One of them is to blame: the others must not wait for it for ever.
+            done: dict[str, int | None] = {}
+            for report in reports:
+                done |= await self._told([report])
+            return done
 
 
 def _settled(receipt: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:

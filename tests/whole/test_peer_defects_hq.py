@@ -34,6 +34,7 @@ class BadHq(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.failures, self.silent = 0, threading.Event()
+        self.unreadable: str | None = None
         self.reported: list[dict[str, Any]] = []
         self.asked: list[str] = []
         super().__init__(("127.0.0.1", 0), _Answer)
@@ -64,6 +65,8 @@ class _Answer(BaseHTTPRequestHandler):
         if verb == "reports" and self.server.failures:
             self.server.failures -= 1
             status, answer = 500, {"error": {"code": "defect", "sentence": "A defect.", "hint": "report it"}}
+        elif verb == "reports" and self.server.unreadable in [each["id"] for each in said["reports"]]:
+            status, answer = 400, {"error": {"code": "bad_document", "sentence": "It is odd.", "hint": "mend it"}}
         elif verb == "reports":
             self.server.reported += said["reports"]
             answer = {"taken": [[each["id"], each["revision"]] for each in said["reports"]], "refused": []}
@@ -127,6 +130,29 @@ def test_peer_defect_3_an_hq_that_never_answers_holds_nothing_up(tmp_path: Path)
             # It ends in good order though an answer is outstanding.
             assert daemon.stop() == 0
         hq.silent.clear()
+
+
+@pytest.mark.promise("JOI-5")
+def test_a_report_that_hq_cannot_read_holds_up_no_other(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    write_skill(home, "quick", 'answer(text="done")')
+    write_routine(home, "own", "quick")
+    (tmp_path / "token").write_text(TOKEN)
+    with bad_hq() as hq, daemon_up(home) as daemon:
+        assert run_process(home, "join", hq.url, "--token-file", tmp_path / "token").code == 0
+        hq.failures = 1000
+        runs = [daemon.run("own") for _ in range(3)]
+        hq.unreadable, hq.failures = runs[1], 0
+        daemon.ask("reload")
+        assert soon(lambda: daemon.ask("status")["hq"]["reports"] == 0), daemon.log()
+        ended = {each["id"] for each in hq.reported if each["state"] == "completed"}
+        assert ended == {runs[0], runs[2]}
+        assert f"HQ cannot read the report of {runs[1]}" in daemon.log()
+        # And once more without HQ: all of it goes, the minion's own stays.
+        assert run_process(home, "leave").code == 0
+        assert daemon.ask("status")["hq"] is None
+        assert not (home.root / "hq").exists()
+        assert [each["name"] for each in daemon.ask("status")["routines"]] == ["own"]
 
 
 @pytest.mark.promise("JOI-2")
