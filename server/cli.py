@@ -97,12 +97,12 @@ class LazyGroup(click.Group):
 def hq(ctx: click.Context, home: str | None) -> None:
     """HQ of your minions: where Claude sessions and people create routines, record runs and gaps, and audit them.
 
-    One process at a time owns a home: `hq serve`, or the first `hq mcp`. While it does, the other commands go
-    through it; what only reads, reads beside it.
+    `hq up` has all of it on this machine. One process at a time owns a home: `hq up`, `hq serve`, or the first
+    `hq mcp`. While it does, the other commands go through it; what only reads, reads beside it.
 
     \b
     Examples:
-      hq serve
+      hq up
       hq token create --scope session --name laptop
       hq --home /srv/hq verify --against checkpoint.json
       hq backup hq-monday.db
