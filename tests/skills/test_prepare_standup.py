@@ -10,6 +10,8 @@ import pytest
 from tests.skills.repositories import ADA, BOB, Repository, lines
 from tests.skills.tasks import Ended, run_skill
 
+pytestmark = pytest.mark.heavy
+
 # Friday, 8:45 in Berlin; the last standup was the day before at the same time.
 NOW = "2026-11-20T07:45:00.000Z"
 SINCE = "2026-11-19T07:45:00.000Z"

@@ -10,6 +10,8 @@ import pytest
 from tests.skills.repositories import BOB, Repository, lines
 from tests.skills.tasks import Ended, run_skill
 
+pytestmark = pytest.mark.heavy
+
 # Friday, 17:30 in Berlin.
 NOW = "2026-11-20T16:30:00.000Z"
 BEFORE = "2026-11-18T10:00:00+00:00"

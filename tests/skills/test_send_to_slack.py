@@ -10,6 +10,8 @@ import pytest
 from tests.skills.repositories import Repository, lines, report_on
 from tests.skills.tasks import completed, run_skill
 
+pytestmark = pytest.mark.heavy
+
 LIMIT = 35_000
 
 

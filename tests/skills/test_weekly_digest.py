@@ -10,6 +10,8 @@ import pytest
 from tests.skills.repositories import ADA, BOB, Repository, lines
 from tests.skills.tasks import Ended, run_skill
 
+pytestmark = pytest.mark.heavy
+
 # Friday, 16:00 in Berlin, and the Friday before.
 NOW = "2026-11-20T15:00:00.000Z"
 SINCE = "2026-11-13T15:00:00.000Z"

@@ -26,6 +26,8 @@ from tests.whole.homes import (
 )
 from tests.whole.terminals import at_terminal
 
+pytestmark = pytest.mark.heavy
+
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 MARKS = {"ok": "✓ ok", "warning": "! warning", "problem": "✗ problem"}
 

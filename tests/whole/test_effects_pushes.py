@@ -12,6 +12,8 @@ from minion.config import Home
 from tests.skills.repositories import Repository
 from tests.whole.homes import make_home, performed, steps_of, write_routine, write_skill
 
+pytestmark = pytest.mark.heavy
+
 # Hooks that git could run in the repository that receives a push, or in the one that is cloned.
 HOOKS = (
     "pre-receive", "update", "post-receive", "post-update", "reference-transaction", "push-to-checkout",

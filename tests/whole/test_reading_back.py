@@ -42,6 +42,8 @@ from tests.whole.homes import (
 )
 from tests.whole.webhooks import Webhook, webhook
 
+pytestmark = pytest.mark.heavy
+
 # A git that kills who called it for a push, before it pushed or after the remote had it; or one that cannot look.
 SHIM = """#!/bin/sh
 case " $* " in

@@ -39,6 +39,8 @@ from tests.whole.homes import (
 )
 from tests.whole.webhooks import Webhook, webhook
 
+pytestmark = pytest.mark.heavy
+
 # Each leaves a line in the workspace beside the run when it is really run.
 COUNTED = "open(os.path.join(os.environ['TALLY'], task['skill']), 'a').write('x')\n"
 ONE = COUNTED + "answer(text='one', data={'n': 1}, effects=[{'kind': 'file', 'target': 'a.md', 'body': 'A'}])"

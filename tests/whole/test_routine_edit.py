@@ -11,6 +11,8 @@ from tests.whole.homes import clean_environment, command_line, make_home
 from tests.whole.refusals_said import Place, Told, say
 from tests.whole.terminals import at_terminal
 
+pytestmark = pytest.mark.heavy
+
 ROUTINE = "# ours\nname: weekly\npipeline: [write-weekly-digest]\nrepositories: []\n"
 DRAFT = ".weekly.draft.yaml"
 

@@ -22,6 +22,8 @@ from tests.whole.homes import (
 from tests.whole.refusals_said import Place, Told, say
 from tests.whole.terminals import at_terminal
 
+pytestmark = pytest.mark.heavy
+
 COMMITS = 'schedule "every weekday at 9: my team\'s commits to Slack"'
 TWO_SCHEDULES = """\
 name: two

@@ -21,6 +21,8 @@ from tests.whole.refusals_said import Place, say
 from tests.whole.sittings import contents, copied, set_up
 from tests.whole.webhooks import closed_port
 
+pytestmark = pytest.mark.heavy
+
 CLOSED: Final = f"https://127.0.0.1:{closed_port()}/shop.git"
 REPORTS: Final = ("--reports", "slack", "--slack-webhook-file")
 
