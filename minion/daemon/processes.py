@@ -19,10 +19,14 @@ from minion.process_table import entry_of
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _GONE_S: Final = 5.0
-# What this program starts itself: runners, the document check, who sends notices, who reads effects back.
-_STARTED: Final = (b"minion.runner", b"minion.check", b"minion.messenger", b"minion.runner.reading_back")
+# What this program starts itself: runners, the document check, who sends notices, who reads effects back, who
+# finds out for HQ why a routine does not run, and whether it can.
+_STARTED: Final = (
+    b"minion.runner", b"minion.check", b"minion.messenger", b"minion.runner.reading_back", b"minion",
+    b"minion.hq.preflight",
+)  # fmt: skip
 # Who started a child takes its end at once; what is dead for longer was left to nobody but this process.
-_LEFT_S: Final = 0.05
+_LEFT_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,9 @@ def end_orphans(known: frozenset[int]) -> int:
         for pid in set(strangers) - set(dead):
             ended += _ended(pid)
         if dead:
-            time.sleep(_LEFT_S)
+            until = time.monotonic() + _LEFT_S
+            while time.monotonic() < until and any(_stat(pid)[::2] == (os.getpid(), "Z") for pid in dead):
+                time.sleep(0.01)
             ended += sum(_ended(pid) for pid in dead if _stat(pid)[::2] == (os.getpid(), "Z"))
     return ended
 

@@ -25,10 +25,12 @@ ours.kill(); runner.kill(); ours.wait(); runner.wait()
 ENDS = """
 logging.basicConfig(stream=sys.stdout)
 async def main():
-    async def child():
-        started = await asyncio.create_subprocess_exec("sh", "-c", "exit 3")
-        return await started.wait()
-    going = [asyncio.ensure_future(child()) for _ in range(40)]
+    # All are there before anybody looks: one that is begun meanwhile is known to nobody yet.
+    begun = [await asyncio.create_subprocess_exec("sh", "-c", "read line; exit 3", stdin=pipe) for _ in range(40)]
+    async def child(each):
+        each.stdin.close()
+        return await each.wait()
+    going = [asyncio.ensure_future(child(each)) for each in begun]
     while not all(each.done() for each in going):
         # Nobody here knows them by name: their ends are taken by who started them all the same.
         known = frozenset(int(pid) for pid in os.listdir("/proc") if pid.isdigit() and alive(int(pid)))
