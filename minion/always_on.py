@@ -31,12 +31,13 @@ from minion.due_runs import DueRuns
 from minion.hq.link import HqLink
 from minion.hq.mirror import begins_of
 from minion.on_watch import watchdog_of, watching
+from minion.owner import Owner
 from minion.release import program_version
 from minion.routines.files import look_at_files
 from minion.socket_place import choose_place
 from minion.store.slots import SlotRecord
 from minion.store.standing import first_up, halt_of
-from minion.verbs import Owner, do
+from minion.verbs import do
 from server.contract.digest import instant, parse_instant
 from server.contract.refusals import Refusal, StoreFailed
 from server.contract.run import RunState
@@ -100,6 +101,7 @@ class Daemon:
         now = instant(self._clock())
         self.roster.since = parse_instant(await self.minion.writer.transact(lambda db: first_up(db, now=now)))
         await self.read_halt()
+        await self.link.go_by_what_is_held()
         entries = await self.roster.load()
         async with watching(self.watchdog), keeping_plans(self._plans), listening(place, self._answer):
             log.info("up: %d routines, %d of them scheduled", len(self.roster), len(self.scheduler.timetable))

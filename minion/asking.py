@@ -139,7 +139,8 @@ def _at_hand(
     from minion.app import opened
     from minion.clock import utc_now
     from minion.daemon.hub import Asker
-    from minion.verbs import Owner, do
+    from minion.owner import Owner
+    from minion.verbs import do
 
     def heard(run_id: str, event: Event) -> None:
         on_event({"run": run_id, "type": event.type, "block": event.block, "data": event.data})

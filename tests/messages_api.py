@@ -7,11 +7,12 @@ counting tokens or asking for a title, is answered and is no turn of the script.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+
+from tests.serving import serving
 
 Block = dict[str, Any]
 # What is said where no turn of the script is due.
@@ -171,12 +172,5 @@ def _words(block: Block) -> str:
 @contextmanager
 def scripted(*script: Sequence[Block]) -> Iterator[MessagesApi]:
     """A running API with this script, ended with the block."""
-    server = MessagesApi(script)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(MessagesApi(script)) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

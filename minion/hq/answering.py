@@ -8,14 +8,12 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from minion.config import Home
+from minion.config import Home, is_slug
 
 _WITHIN_S: Final = 8.0
 _LARGEST: Final = 256 * 1024
-_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 # 9:00, or 2026-01-05T09:00 with whatever zone behind it.
 _AT: Final = re.compile(r"[0-9:T.+Z-]{1,40}")
 
@@ -26,7 +24,7 @@ async def answered(home: Home, question: Mapping[str, Any]) -> dict[str, Any]:
     `{"refused": …}` where it cannot say.
     """
     name, at = str(question.get("routine")), question.get("at")
-    if question.get("kind") != "why" or _SLUG.fullmatch(name) is None:
+    if question.get("kind") != "why" or not is_slug(name):
         return {"refused": "this minion does not understand the question"}
     if at is not None and _AT.fullmatch(str(at)) is None:
         return {"refused": f"{str(at)[:40]!r} is no time"}

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from minion.hq.away import HqAway
 from minion.hq.membership import Membership
 from server.contract.refusals import Refusal, refusal_from_data
+from server.contract.wire import PROTOCOL
 
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 20.0
@@ -69,7 +70,7 @@ class HqClient:
         self, verb: str, said: Mapping[str, Any], within_s: float, given_up: threading.Event
     ) -> dict[str, Any]:
         until = time.monotonic() + within_s
-        body = json.dumps(said).encode()
+        body = json.dumps({"protocol": PROTOCOL, **said}).encode()
         for fresh in (False, True):
             connection, is_new = self._connected(fresh=fresh)
             try:
@@ -155,9 +156,7 @@ def _understood(status: int, text: bytes) -> dict[str, Any]:
         raise HqAway(f"what answers there is no HQ (HTTP {status})")
     if status in _PASSING:
         raise HqAway(f"it says: {error['sentence']}")
-    # What HQ cannot read it never will; anything else may be another matter later.
-    kind = "BadDocument" if status == http.client.BAD_REQUEST else "Refused"
-    raise refusal_from_data(kind, {"code": "hq_refused", "hint": "minion status", **error})
+    raise refusal_from_data("Refused", {"code": "hq_refused", "hint": "minion status", **error})
 
 
 def _words(error: Exception) -> str:

@@ -15,7 +15,7 @@ from minion.store.outbox import begin_reporting, end_reporting
 from server.contract.refusals import Refusal, Refused
 
 if TYPE_CHECKING:
-    from minion.verbs import Owner
+    from minion.owner import Owner
 
 
 async def join(owner: Owner, url: str, token: str) -> dict[str, Any]:
@@ -24,7 +24,7 @@ async def join(owner: Owner, url: str, token: str) -> dict[str, Any]:
     Raises `BadUse` for what is no address or token, and `Refused` where another HQ was joined, where HQ is not
     there, or where it does not let this minion in; nothing is kept then.
     """
-    minion, good = owner.minion, Membership(good_url(url), good_token(token), "")
+    minion, good = owner.minion, Membership(good_url(url), good_token(token))
     before = membership_of(minion.home)
     if before is not None and before.url != good.url:
         says = f"This minion has joined the HQ at {before.url}."
@@ -39,7 +39,7 @@ async def join(owner: Owner, url: str, token: str) -> dict[str, Any]:
     finally:
         client.close()
     await minion.writer.transact(lambda db: begin_reporting(db, good.url))
-    keep_membership(minion.home, Membership(good.url, good.token, joined_at))
+    keep_membership(minion.home, good)
     if owner.resident is not None:
         owner.resident.join_changed()
     return {"url": good.url, "name": minion.config.name, "joined_at": joined_at, "hq": welcome.get("hq_version")}
@@ -55,7 +55,7 @@ async def leave(owner: Owner) -> dict[str, Any]:
     client = HqClient(membership, version=program_version())
     told = False
     try:
-        await client.ask("leave", {"protocol": 1, "minion": minion.config.minion_id})
+        await client.ask("leave", {"minion": minion.config.minion_id})
         told = True
     except (HqAway, Refusal):
         pass  # one must be able to leave an HQ that is gone

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 from minion.hq.answering import answered
 from minion.hq.away import HqAway
 from minion.hq.membership import Membership, membership_of
-from minion.hq.mirror import Held, held, take_in
+from minion.hq.mirror import begins_of, held, take_in
 from minion.hq.orders import carry_out
 from minion.hq.standing import beat_of, hello_of
 from minion.hq.telling import Teller
+from minion.routines.files import hq_routines
+from minion.store.routines import kept_named
 from minion.store.slots import begin_anew, handled_of
 from server.contract.digest import instant
 from server.contract.refusals import Refusal, StoreFailed
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 
     from minion.clock import Clock
     from minion.hq.client import HqClient
+    from minion.owner import Owner
     from minion.store.writer import Connection
-    from minion.verbs import Owner
 
 # As long as HQ may wait before it answers a poll (`server/contract/joining.py`).
 WAIT_S: Final = 25.0
@@ -226,27 +229,22 @@ class HqLink:
         said = await client.ask("sync", have)
         handled = await minion.writer.transact(lambda db: handled_of(db, list(before.routines)))
         after = await asyncio.to_thread(take_in, minion.home, said, handled)
-        await self._go_by(before, after)
+        await self.go_by_what_is_held()
+        await self._owner.always_on().refresh()
         log.info("HQ gave %d routines and %d skills, at %s", len(after.routines), len(after.skills), after.cursor)
 
-    async def _go_by(self, before: Held, after: Held) -> None:
-        """Have the schedule, and what is kept of routines, follow what is held now."""
+    async def go_by_what_is_held(self) -> None:
+        """Have the store follow what is held of HQ's; also where the daemon died between the two."""
         minion = self._owner.minion
-        anew = [
-            key for key, kept in after.routines.items()
-            if kept["begins"] and kept["begins"] != before.routines.get(key, {}).get("begins")
-        ]  # fmt: skip
-        names = {kept["name"] for kept in after.routines.values()}
-        gone = [kept["name"] for kept in before.routines.values() if kept["name"] not in names]
+        begins, folder = begins_of(minion.home), str(hq_routines(minion.home))
 
-        async def begun(db: Connection) -> None:
-            await begin_anew(db, anew)
+        async def follow(db: Connection) -> list[str]:
+            await begin_anew(db, begins)
+            kept = await kept_named(db)
+            return [each.name for each in kept if os.path.dirname(each.source) == folder]  # noqa: PTH120 - as kept
 
-        await minion.writer.transact(begun)
-        for name in gone:
-            with contextlib.suppress(Refusal):  # it was never taken in
-                await minion.routines.forget_hqs(name)
-        await self._owner.always_on().refresh()
+        for name in await minion.writer.transact(follow):
+            await minion.routines.forget_hqs(name)
 
     def _read(self) -> Membership | None:
         try:

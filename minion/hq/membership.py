@@ -21,11 +21,10 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_]{20,200}")
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """`url` is `http(s)://HOST[:PORT]`; `token` is never shown; `joined_at` an instant of HQ's clock."""
+    """`url` is `http(s)://HOST[:PORT]`; `token` is never shown."""
 
     url: str
     token: str
-    joined_at: str
 
     def __repr__(self) -> str:
         """Without the token: what is logged may be of anything."""
@@ -42,7 +41,7 @@ def membership_of(home: Home) -> Membership | None:
     try:
         with file_of(home).open("rb") as file:
             said = json.loads(file.read(_LARGEST))
-        return Membership(good_url(said["url"]), good_token(said["token"]), str(said["joined_at"]))
+        return Membership(good_url(said["url"]), good_token(said["token"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, BadUse) as error:
@@ -52,7 +51,7 @@ def membership_of(home: Home) -> Membership | None:
 
 def keep_membership(home: Home, membership: Membership) -> None:
     """Write down which HQ was joined. Raises `Refused` where the disk does."""
-    said = {"url": membership.url, "token": membership.token, "joined_at": membership.joined_at}
+    said = {"url": membership.url, "token": membership.token}
     write_private(file_of(home), json.dumps(said, indent=2) + "\n")
 
 

@@ -16,15 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from minion.config import Home, unwritable
+from minion.config import Home, is_slug, unwritable
 from minion.routines.files import hq_routines
 from minion.skills.archive import read_files
-from server.contract.digest import canonical_json, digest_tree
+from server.contract.digest import canonical_json, digest_tree, is_id
 from server.contract.refusals import BadDocument
 
-# As a routine's name is spelled (`server/contract/spelling.py`, which a daemon does not load), and a skill's.
-_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
-_ID: Final = re.compile(r"trig_01[0-9A-HJKMNP-TV-Z]{20}")
 _MOST_RELEASED: Final = 1000
 _STATE: Final = re.compile(r"state-([0-9]{1,12})")
 _MANIFEST: Final = "held.json"
@@ -35,21 +32,20 @@ class Held:
     """What a minion has of HQ's, and how far it has heard (`cursor`, as HQ said it).
 
     `routines` by id: name, digest, `begins` (the instant from which on its slots are this minion's); `skills` are
-    digests by name, `missing` the names that HQ does not have. `released` are routines that this minion starts no
-    more, and up to when it saw to their slots, as far as was known when it let go.
+    digests by name; `released` are routines that this minion starts no more, and up to when it saw to their slots,
+    as far as was known when it let go.
     """
 
     cursor: str | None = None
     routines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     skills: Mapping[str, str] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
     released: Mapping[str, str] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, Any]:
         """As it is written to the state's manifest."""
         return {
             "cursor": self.cursor, "routines": dict(self.routines), "skills": dict(self.skills),
-            "missing": list(self.missing), "released": dict(self.released),
+            "released": dict(self.released),
         }  # fmt: skip
 
 
@@ -57,7 +53,7 @@ def held(home: Home) -> Held:
     """What the minion has; nothing where it never took anything, or somebody broke it: it is asked for anew."""
     try:
         said = json.loads((_current(home) / _MANIFEST).read_bytes())
-        return Held(said["cursor"], said["routines"], said["skills"], tuple(said["missing"]), said["released"])
+        return Held(said["cursor"], said["routines"], said["skills"], said["released"])
     except (OSError, ValueError, KeyError, TypeError):
         return Held()
 
@@ -115,7 +111,6 @@ def _planned(
             routines[each["id"]], documents[entry["name"]] = entry, text
         skills = {each["name"]: _skill(each) for each in said["skills"]}
         digests = {**before.skills, **{each["name"]: str(each["digest"]) for each in said["skills"]}}
-        missing = tuple(str(name) for name in said["missing"])
         cursor = str(said["cursor"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         says = f"HQ's answer is not one that this minion understands ({type(error).__name__}: {error})."
@@ -131,13 +126,13 @@ def _planned(
         if kept["fires"]:
             released.pop(key, None)
     newest = dict(list(released.items())[-_MOST_RELEASED:])
-    return Held(cursor, routines, digests, missing, newest), documents, skills
+    return Held(cursor, routines, digests, newest), documents, skills
 
 
 def _routine(said: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     document = said["document"]
     name = document["name"]
-    if not (isinstance(name, str) and _SLUG.fullmatch(name) and _ID.fullmatch(said["id"])):
+    if not (isinstance(name, str) and is_slug(name) and is_id(said["id"], "trig_")):
         raise ValueError("a routine without a good name or id")
     if document["id"] != said["id"]:
         raise ValueError("a routine of two ids")
@@ -150,7 +145,7 @@ def _routine(said: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[s
 
 def _skill(said: Mapping[str, Any]) -> dict[str, bytes]:
     name = said["name"]
-    if not (isinstance(name, str) and _SLUG.fullmatch(name)):
+    if not (isinstance(name, str) and is_slug(name)):
         raise ValueError("a skill without a good name")
     reading = read_files(name, {path: text.encode() for path, text in said["files"].items()})
     files = dict(reading.accepted())

@@ -14,7 +14,7 @@ from server.contract.digest import instant
 from server.contract.refusals import NotFound, Refusal, Refused, StoreFailed
 
 if TYPE_CHECKING:
-    from minion.verbs import Owner
+    from minion.owner import Owner
 
 log = logging.getLogger(__name__)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from minion.config import Config, Home
+from minion.config import Config, Home, is_slug
 from minion.engines.registry import AVAILABLE
 from minion.hq.mirror import Held
 from minion.routines.files import is_from_hq, routine_files
@@ -20,20 +19,16 @@ from server.contract.digest import instant
 from server.contract.refusals import Refused
 
 if TYPE_CHECKING:
-    from minion.verbs import Owner
+    from minion.owner import Owner
 
-# The newest protocol of the wire that is spoken here (`server/contract/documents.py`).
-PROTOCOL: Final = 1
 _MOST: Final = 100
-# As the wire spells names.
-_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _LONGEST: Final = 1000
 
 
 def hello_of(home: Home, config: Config, version: str) -> dict[str, Any]:
     """Who this minion is, and what it has of its own (the wire's `Hello`)."""
     return {
-        "protocol": PROTOCOL, "minion": config.minion_id, "name": config.name, "version": version,
+        "minion": config.minion_id, "name": config.name, "version": version,
         "timezone": config.timezone, "engine": config.engine, "notify": [dict(each) for each in config.notify],
         "engines": list(AVAILABLE), "skills": _own_skills(home), "connectors": [],
     }  # fmt: skip
@@ -46,7 +41,7 @@ def _own_skills(home: Home) -> list[str]:
     except Refused:  # two of one name: doctor says so
         return []
     given = hq_skills(home)
-    return [name for name, (path, _) in sorted(places.items()) if path.parent != given and _SLUG.fullmatch(name)]
+    return [name for name, (path, _) in sorted(places.items()) if path.parent != given and is_slug(name)]
 
 
 async def beat_of(owner: Owner, now: Held, settled: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -60,7 +55,7 @@ async def beat_of(owner: Owner, now: Held, settled: Sequence[Mapping[str, Any]])
     seen_to = await minion.writer.transact(lambda db: handled_of(db, list(now.released)))
     trouble = "; ".join(live["trouble"]) or (f"halted: {live['halted']}" if live["halted"] else None)
     return {
-        "protocol": PROTOCOL, "minion": minion.config.minion_id, "cursor": now.cursor,
+        "minion": minion.config.minion_id, "cursor": now.cursor,
         "running": live["running"][:200], "next_due": _next_due(owner), "health": trouble and trouble[:_LONGEST],
         "settled": list(settled), "held": await asyncio.to_thread(read),
         "released": {key: max(until, seen_to.get(key, "")) for key, until in now.released.items()},

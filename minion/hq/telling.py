@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from minion.hq.away import HqAway
 from minion.store.local_db import read_only
 from minion.store.outbox import Waiting, next_reports, settle_reports
-from server.contract.refusals import BadDocument, Refusal, StoreFailed
+from server.contract.refusals import Refusal, StoreFailed
 
 if TYPE_CHECKING:
     from minion.hq.client import HqClient
-    from minion.verbs import Owner
+    from minion.owner import Owner
 
 # Fewer than HQ takes at a time, and less than the largest body that it takes: it does nothing else meanwhile.
 MOST: Final = 10
@@ -91,17 +91,7 @@ class Teller:
         if not reports:
             return {}
         said = {"minion": self._owner.minion.config.minion_id, "reports": list(reports)}
-        try:
-            return _settled(await self._client.ask("reports", said), reports)
-        except BadDocument as refusal:
-            if len(reports) == 1:
-                log.error("HQ cannot read the report of %s, which stays here alone: %s", reports[0]["id"], refusal)
-                return {str(reports[0]["id"]): None}
-            # One of them is to blame: the others must not wait for it for ever.
-            done: dict[str, int | None] = {}
-            for report in reports:
-                done |= await self._told([report])
-            return done
+        return _settled(await self._client.ask("reports", said), reports)
 
 
 def _settled(receipt: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:

@@ -6,12 +6,14 @@ chain, which outlives the row (DECISIONS "Store").
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from minion.store.run_log import append_home
+from server.contract.digest import canonical_json
 from server.contract.refusals import Refused
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ SlotState = Literal["due", "held", "ran", "late", "skipped", "missed"]
 # So many settled slots of a routine are kept to be read; the home's chain keeps all.
 KEPT_SLOTS: Final = 1000
 OPEN: Final = ("due", "held")
+# In `meta`: from when on the slots of HQ's routines are this minion's, as it was gone by last.
+_BEGAN: Final = "hq_begins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +130,18 @@ async def keep_only(db: Connection, routine_id: str, triggers: Mapping[str, str]
     await advance(db, [(routine_id, trigger, triggers[trigger]) for trigger in sorted(set(triggers) - known)])
 
 
-async def begin_anew(db: Connection, routine_ids: Collection[str]) -> None:
-    """Forget how far routines were handled: somebody else saw to their slots meanwhile, and says until when.
+async def begin_anew(db: Connection, begins: Mapping[str, str]) -> None:
+    """Forget how far routines were handled where they begin at another instant than they did: by routine, when.
 
-    A slot that was ever claimed here is not claimed again all the same.
+    Somebody else saw to their slots meanwhile. One that was ever claimed here is not claimed again all the same.
     """
-    for routine_id in routine_ids:
-        await db.execute("DELETE FROM schedules WHERE routine_id = ?", (routine_id,))
+    rows = list(await db.execute_fetchall("SELECT value FROM meta WHERE key = ?", (_BEGAN,)))
+    began = json.loads(rows[0]["value"]) if rows else {}
+    for routine_id, at in begins.items():
+        if began.get(routine_id) != at:
+            await db.execute("DELETE FROM schedules WHERE routine_id = ?", (routine_id,))
+    if began != begins:
+        await db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_BEGAN, canonical_json(dict(begins))))
 
 
 async def handled_of(db: Connection, routine_ids: Collection[str]) -> dict[str, str]:

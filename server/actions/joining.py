@@ -45,6 +45,7 @@ def join(
     # What it does not say of itself is unknown, and not nothing.
     has = {"engines": said.engines, "skills": said.skills, "connectors": said.connectors}
     kept |= {name: list(each) for name, each in has.items() if each is not None}
+    kept = _REDACTOR.data(kept)
     before = minion_store.minion_of_id(connection, said.minion)
     new = minion_store.keep_minion(connection, said.minion, said.name, kept, roles=said.roles, now=at)
     told = {"minion": said.minion, "name": said.name, "version": said.version, "said": digest_of(kept)}

@@ -17,9 +17,11 @@ from server.actions.escalate import record_gap
 from server.actions.ground import ROUTINE_PROCESS, VARIANT_OF, blocks_of
 from server.actions.joining import joined_minion
 from server.contract.digest import canonical_json, digest_of, instant
+from server.contract.documents import admit
 from server.contract.joining import Receipt, Refusal, Reports
 from server.contract.process import Process
 from server.contract.redaction import Redactor
+from server.contract.refusals import BadDocument
 from server.contract.reports import RunReport
 from server.contract.run import RunState, has_ended, way_to
 from server.contract.topology import CanonicalBlock, compare, fingerprint, topology
@@ -43,8 +45,8 @@ def take_reports(
     """
     minion = joined_minion(connection, caller, said.minion)
     taken: list[tuple[str, int]] = []
-    refused: list[Refusal] = []
-    for report in said.reports:
+    reports, refused = _read(said)
+    for report in reports:
         row = run_store.known_run(connection, report.id)
         problem = _problem(row, minion, report)
         if problem is not None:
@@ -56,6 +58,17 @@ def take_reports(
             _take(connection, caller, row, report, now=now)
         taken.append((report.id, report.revision))
     return Receipt(taken=tuple(taken), refused=tuple(refused)).model_dump(mode="json")
+
+
+def _read(said: Reports) -> tuple[list[RunReport], list[Refusal]]:
+    """The reports that can be read, and why the others cannot."""
+    reports, refused = [], []
+    for each in said.reports:
+        try:
+            reports.append(admit(RunReport, each, source="The report"))
+        except BadDocument as problem:
+            refused.append(Refusal(id=str(each.get("id"))[:64], code=problem.code, sentence=problem.sentence))
+    return reports, refused
 
 
 def _problem(row: Row[Any] | None, minion: Row[Any], report: RunReport) -> Refusal | None:

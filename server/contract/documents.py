@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from .digest import canonical_json
 from .plain_words import problems, shown, wrong
 from .refusals import BadDocument
+from .wire import PROTOCOL
 
 LARGEST_BYTES: Final = 256 * 1024
 DEEPEST: Final = 50
@@ -22,7 +23,6 @@ MOST_VALUES: Final = 20_000
 MOST_PROBLEMS_LISTED: Final = 5
 # Beyond it JSON readers in other languages lose digits (RFC 7493, I-JSON).
 LARGEST_INTEGER: Final = 2**53 - 1
-PROTOCOL: Final = 1
 
 _LONGEST_NUMBER = 40
 # JSON's numbers, and the ways in which YAML writes what is no number.

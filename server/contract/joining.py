@@ -6,18 +6,15 @@ keep and ignore fields that they do not know; a message carries the protocol's n
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from .documents import WireMessage, WirePart
 from .orders import Key, Order
-from .reports import RunReport
 from .spelling import DecisionId, MinionId, Moment, RoutineId, RunId, Slug
+from .wire import LONGEST_WAIT_S, MOST_REPORTS
 
-# Seconds that HQ keeps a poll waiting at most: less than what proxies and address translators forget.
-LONGEST_WAIT_S: Final = 25.0
-MOST_REPORTS: Final = 50
 _Line = Annotated[str, Field(max_length=200)]
 _Words = Annotated[str, Field(max_length=1000)]
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -184,16 +181,19 @@ class Answers(WireMessage):
 
 
 class Reports(WireMessage):
-    """Reports of runs, oldest first; each revision of a run is taken once."""
+    """Reports of runs (`reports.RunReport`), oldest first; each revision of a run is taken once.
+
+    Each is read by itself: one that HQ cannot read holds up no other.
+    """
 
     minion: MinionId
-    reports: Annotated[tuple[RunReport, ...], Field(min_length=1, max_length=MOST_REPORTS)]
+    reports: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MOST_REPORTS)]
 
 
 class Refusal(WirePart):
-    """A report that HQ does not take, and will not however often it comes."""
+    """A report that HQ does not take, and will not however often it comes; `id` is what it called itself."""
 
-    id: RunId
+    id: Annotated[str, Field(max_length=64)]
     code: str
     sentence: str
 

@@ -174,7 +174,7 @@ def warnings(facts: Facts) -> list[str]:
          "Its prompt asks for routines: a routine that creates routines recurses, and each of them costs."),
         (dated and facts.zone is None,
          "It names no time zone: its minion's counts, and the instants shown here are in UTC."),
-        (document["engine"] == "script" and not document["pipeline"],
+        (not document["pipeline"] and _has_no_model(document["engine"], facts.there),
          "A prompt needs a model, and the engine script has none: its runs will be partial."),
         (not document["expect"],
          "It expects nothing that is checked: a run that delivers nothing is at best unchecked."),
@@ -182,6 +182,13 @@ def warnings(facts: Facts) -> list[str]:
     )  # fmt: skip
     own = [words for holds, words in found if holds]
     return [*own, *not_looked_at(document, facts.there, facts.published)]
+
+
+def _has_no_model(engine: str | None, there: There | None) -> bool:
+    """Whether a routine's runs have no model: it asks for none, or its minion is known to have none."""
+    if engine not in (None, "auto"):
+        return engine == "script"
+    return there is not None and there.engines is not None and set(there.engines) == {"script"}
 
 
 def cost_estimate(spent: Sequence[float], cap: float) -> tuple[dict[str, Any] | None, str]:

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from server.contract.catch_up import stagger_s
 from server.contract.digest import instant, parse_instant
-from server.contract.joining import LONGEST_WAIT_S
 from server.contract.refusals import BadDocument
 from server.contract.schedule import Schedule, restore_schedule, slots_between
+from server.contract.wire import LONGEST_WAIT_S
 
 # Two polls, and as long as a minion waits at most before it tries again to reach HQ.
 SILENT_AFTER_S: Final = 2 * LONGEST_WAIT_S + 60

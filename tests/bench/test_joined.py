@@ -95,7 +95,7 @@ async def _waiting(url: str, tokens: list[str], pid: int) -> tuple[float, float]
     from concurrent.futures import ThreadPoolExecutor
 
     loop.set_default_executor(ThreadPoolExecutor(MINIONS + 2))
-    clients = [HqClient(Membership(url, token, ""), version="0") for token in tokens]
+    clients = [HqClient(Membership(url, token), version="0") for token in tokens]
     ids = [f"0b0c4e6e-7d1f-4e0a-9c1e-0a1b2c3d{n:04x}" for n in range(MINIONS)]
     cursors = []
     for number, client in enumerate(clients):

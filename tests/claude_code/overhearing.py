@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from tests.serving import serving
+
 _CHUNK: Final = 65_536
 _HEADER: Final = re.compile(rb"^mcp-protocol-version: *([0-9-]+)\r$", re.MULTILINE | re.IGNORECASE)
 _IN_BODY: Final = "io.modelcontextprotocol/protocolVersion"
@@ -78,12 +80,5 @@ def _pass_on(here: socket.socket, there: socket.socket, kept: list[bytes] | None
 @contextmanager
 def relay() -> Iterator[Relay]:
     """A relay that listens; its `port` is where it leads, to be said before anybody comes."""
-    server = Relay()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Relay()) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

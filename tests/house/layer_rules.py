@@ -8,7 +8,7 @@ CLOCK_TYPE = "minion.clock.Clock"
 # What a minion may know of the contract: modules that load in milliseconds. The others need pydantic.
 PURE = frozenset(
     {"schedule", "catch_up", "cron", "phrases", "layout", "run", "topology", "quota", "refusals", "digest"}
-    | {"redaction", "processes"}
+    | {"redaction", "processes", "wire"}
 )
 PURE_THIRD_PARTY = frozenset({"croniter"})
 
@@ -218,7 +218,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.app": (CONTRACT, *_MINION_ROOMS),
     "minion.release": (),
     "minion.standing": (CONTRACT, "minion.config", "minion.store", "minion.daemon.timetable"),
-    # Owner and Resident are what it acts through; `minion.verbs` in turn loads who joins only when somebody does.
     "minion.hq": (
         CONTRACT,
         "minion.config",
@@ -229,7 +228,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.store",
         "minion.daemon.triggers",
         "minion.engines.registry",
-        "minion.verbs",
+        "minion.owner",
         "minion.hq",
         CLOCK_TYPE,
     ),
@@ -242,6 +241,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.store",
     ),
     "minion.params": (CONTRACT,),
+    "minion.owner": (CONTRACT, "minion.app", "minion.daemon.hub", "minion.store", "minion.wire"),
     "minion.__main__": ("minion.cli",),
     "minion.why": (
         CONTRACT,
@@ -254,13 +254,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "minion.socket_place": (CONTRACT, "minion.config"),
     "minion.daemon_client": (CONTRACT, "minion.config", "minion.socket_place"),
-    "minion.verbs": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.params", "minion.hq.joining"),
+    "minion.verbs": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.owner", "minion.params", "minion.hq.joining"),
     # What owns a home is put together where it is asked for: by a command, or by the daemon.
-    "minion.asking": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.verbs"),
+    "minion.asking": (CONTRACT, *_MINION_ROOMS, "minion.app", "minion.owner", "minion.verbs"),
     "minion.always_on": (
         CONTRACT,
         *_MINION_ROOMS,
         "minion.app",
+        "minion.owner",
         "minion.verbs",
         "minion.hq",
         "minion.on_watch",

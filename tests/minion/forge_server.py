@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.serving import serving
 
 
 class Forge(ThreadingHTTPServer):
@@ -86,12 +87,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def forge() -> Iterator[Forge]:
     """A running forge, ended with the block."""
-    server = Forge()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Forge()) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

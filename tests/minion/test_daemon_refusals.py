@@ -18,10 +18,11 @@ from minion.cli import minion as minion_command
 from minion.config import Home, held
 from minion.daemon.hub import Asker
 from minion.daemon_client import DaemonClient, connected
+from minion.owner import Owner
 from minion.socket_place import choose_place
 from minion.store.decisions import answer_decision
 from minion.store.slots import settle
-from minion.verbs import Owner, do
+from minion.verbs import do
 from server.contract.refusals import BadUse, NotFound, Refused
 from tests.minion.clockwork import START, Clockwork, minutes, routine
 from tests.whole.homes import at_work, make_home, run_cli

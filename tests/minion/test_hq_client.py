@@ -122,7 +122,7 @@ def dripping(connection: socket.socket) -> None:
 
 
 def client_of(url: str) -> HqClient:
-    return HqClient(Membership(url, "T" * 40, ""), version="0", answer_s=ANSWER_S)
+    return HqClient(Membership(url, "T" * 40), version="0", answer_s=ANSWER_S)
 
 
 def asked_once(url: str, verb: str = "poll") -> dict[str, object]:
@@ -139,7 +139,7 @@ def test_a_question_is_a_post_with_the_token_in_its_header_and_json_in_its_body(
     head, _, body = asked[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/minion/sync HTTP/1.1\r\n")
     assert b"Authorization: Bearer " + b"T" * 40 in head
-    assert json.loads(body) == {"minion": "m"}
+    assert json.loads(body) == {"protocol": 1, "minion": "m"}
 
 
 def test_one_connection_serves_many_questions_and_a_new_one_where_it_was_closed_meanwhile() -> None:

@@ -12,8 +12,8 @@ from minion.cli import minion
 from minion.hq.joining import join
 from minion.hq.mirror import take_in
 from minion.hq.orders import carry_out, perform
+from minion.owner import Owner
 from minion.skills.install import remove_skill
-from minion.verbs import Owner
 from server.contract.digest import digest_of
 from server.contract.refusals import BadDocument, BadUse, Refusal, Refused
 from tests.minion.test_mirror import routine, said, skill

@@ -19,8 +19,10 @@ from minion.config import Home
 from minion.daemon.hub import Asker, Hub
 from minion.daemon.local_api import listening
 from minion.daemon_client import DaemonClient, connected
+from minion.owner import Owner
+from minion.params import Params
 from minion.socket_place import choose_place, noted_place
-from minion.verbs import Owner, Params, do
+from minion.verbs import do
 from server.contract.refusals import BadUse, NotFound, Refused
 from tests.minion.clockwork import turn
 

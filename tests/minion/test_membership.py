@@ -63,7 +63,7 @@ def test_what_cannot_be_a_token_is_bad_use(said: object) -> None:
 def test_a_membership_is_kept_for_its_owner_alone_and_shows_no_token(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert membership_of(home) is None
-    keep_membership(home, Membership("http://127.0.0.1:1", TOKEN, "2026-01-05T09:00:00.000Z"))
+    keep_membership(home, Membership("http://127.0.0.1:1", TOKEN))
     found = membership_of(home)
     assert found is not None
     assert (found.url, found.token) == ("http://127.0.0.1:1", TOKEN)

@@ -179,6 +179,28 @@ def test_what_a_routine_needs_and_its_minion_lacks_is_told_before_it_fails(
     at_desk(tmp_path, scene)
 
 
+@pytest.mark.parametrize(
+    ("hello", "fields", "warned"),
+    [
+        ({"engines": ("script",)}, {}, True),
+        ({"engines": ("script",)}, {"engine": "auto"}, True),
+        ({"engines": ("script",)}, {"pipeline": ("one",)}, False),
+        ({"engines": ("claude-code", "script")}, {}, False),
+        ({"engines": ("claude-code", "script")}, {"engine": "script"}, True),
+    ],
+)
+def test_a_prompt_that_no_model_will_read_is_warned_of(
+    tmp_path: Path, hello: dict[str, Any], fields: dict[str, Any], warned: bool
+) -> None:
+    async def scene(desk: Desk) -> None:
+        await WiredMinion(desk, "alice").hello(**hello)
+        said = await act(desk, create_routine, NIGHTLY | fields)
+        partial = "A prompt needs a model, and the engine script has none: its runs will be partial."
+        assert (partial in said["warnings"]) is warned
+
+    at_desk(tmp_path, scene)
+
+
 def test_what_a_minion_complains_of_is_why_a_routine_does_not_run(tmp_path: Path) -> None:
     clock = Clock()
 

@@ -134,6 +134,23 @@ def test_a_minion_that_waits_hears_of_an_order_at_once_and_again_until_it_took_i
     play(tmp_path, scene)
 
 
+def test_a_report_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    async def scene(_: Desk, asker: Asker, door: Door, __: int) -> None:
+        await door.hello()
+        good, odd = ("run_01" + letter * 20 for letter in "AB")
+        said = [{"id": odd, "state": "dancing"}, {}, report(good, 7), {**report(odd, 7), "revision": -1}]
+        receipt = await door.ask("reports", reports=said)
+        assert receipt["taken"] == [[good, 7]]
+        assert [each["id"] for each in receipt["refused"]] == [odd, "None", odd]
+        assert all(each["sentence"] for each in receipt["refused"])
+        assert [run["id"] for run in (await asker.ask("list_runs"))["runs"]] == [good]
+        # Of a protocol that HQ does not speak the message is refused, and no report of it is given up.
+        assert await door.refused("reports", reports=[report(good, 8)], protocol=7) == (400, "unknown_protocol")
+        assert (await door.ask("reports", reports=[report(good, 8)], protocol=0))["taken"] == [[good, 8]]
+
+    play(tmp_path, scene)
+
+
 def report(run: str, revision: int, state: str = "completed", **said: Any) -> dict[str, Any]:
     """A report of a whole run of a plain prompt, as a minion makes it."""
     at = "2026-04-01T09:00:0{}.000Z"

@@ -17,6 +17,7 @@ import pytest
 from minion.hq.membership import file_of
 from tests.faults.kills import processes_of
 from tests.server import servers
+from tests.serving import serving
 from tests.whole.daemons import daemon_up
 from tests.whole.homes import make_home, run_process, write_routine, write_skill
 from tests.whole.teams import soon, team
@@ -65,11 +66,14 @@ class _Answer(BaseHTTPRequestHandler):
         if verb == "reports" and self.server.failures:
             self.server.failures -= 1
             status, answer = 500, {"error": {"code": "defect", "sentence": "A defect.", "hint": "report it"}}
-        elif verb == "reports" and self.server.unreadable in [each["id"] for each in said["reports"]]:
-            status, answer = 400, {"error": {"code": "bad_document", "sentence": "It is odd.", "hint": "mend it"}}
         elif verb == "reports":
-            self.server.reported += said["reports"]
-            answer = {"taken": [[each["id"], each["revision"]] for each in said["reports"]], "refused": []}
+            good = [each for each in said["reports"] if each["id"] != self.server.unreadable]
+            self.server.reported += good
+            bad = [each["id"] for each in said["reports"] if each not in good]
+            answer = {
+                "taken": [[each["id"], each["revision"]] for each in good],
+                "refused": [{"id": run, "code": "odd", "sentence": "It is odd."} for run in bad],
+            }
         body = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
@@ -83,14 +87,8 @@ class _Answer(BaseHTTPRequestHandler):
 @contextmanager
 def bad_hq() -> Iterator[BadHq]:
     """Such an HQ."""
-    with BadHq() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join(10)
+    with serving(BadHq()) as server:
+        yield server
 
 
 @pytest.mark.promise("JOI-5")
@@ -147,7 +145,7 @@ def test_a_report_that_hq_cannot_read_holds_up_no_other(tmp_path: Path) -> None:
         assert soon(lambda: daemon.ask("status")["hq"]["reports"] == 0), daemon.log()
         ended = {each["id"] for each in hq.reported if each["state"] == "completed"}
         assert ended == {runs[0], runs[2]}
-        assert f"HQ cannot read the report of {runs[1]}" in daemon.log()
+        assert f"HQ refused the report of {runs[1]}: It is odd." in daemon.log()
         # And once more without HQ: all of it goes, the minion's own stays.
         assert run_process(home, "leave").code == 0
         assert daemon.ask("status")["hq"] is None

@@ -18,9 +18,10 @@ from minion.config import Home, load_config
 from minion.daemon.hub import Asker
 from minion.daemon.kept_order import OrderLost, keep_order, kept_order
 from minion.daemon.reconciler import SETTLING_S
+from minion.owner import Owner
 from minion.runner.forge import Caller, ForgeRepository, add_comment
 from minion.runner.reading_back import answer
-from minion.verbs import Owner, do
+from minion.verbs import do
 from minion.wire import Event, OrderedRepository
 from server.contract.digest import digest_bytes
 from server.contract.refusals import BadUse, StoreFailed

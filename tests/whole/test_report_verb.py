@@ -12,7 +12,8 @@ import pytest
 from minion.app import Minion
 from minion.daemon.hub import Asker
 from minion.daemon.triggers import Trigger
-from minion.verbs import Owner, do
+from minion.owner import Owner
+from minion.verbs import do
 from minion.wire import Event
 from server.contract.digest import new_id
 from server.contract.refusals import BadUse, Refused

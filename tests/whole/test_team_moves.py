@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from minion.hq.mirror import held, take_in
 from tests.server import servers
 from tests.whole.teams import Team, publish, soon, team
 from tests.whole.test_team import QUICK, create
@@ -68,3 +69,18 @@ def test_a_routine_goes_from_one_minion_to_another_and_every_slot_is_started_onc
         first, second = (datetime.fromisoformat(due) for due in sorted(found))
         assert (second - first).total_seconds() == 60
         assert servers.hq(made.hq.home, "verify").returncode == 0
+
+
+@pytest.mark.promise("JOI-3")
+def test_a_daemon_that_died_as_it_took_in_what_hq_gave_goes_by_it_when_it_is_back(tmp_path: Path) -> None:
+    with team(tmp_path, "alice") as made:
+        publish(made, "quick", QUICK)
+        kept, gone = create(made, "kept", "alice", cron_expression="0 0 1 1 *"), create(made, "gone", "alice")
+        made.daemons["alice"].kill()
+        made.kill_hq()
+        # The new state is in force, and nothing else of it was done when the daemon died.
+        take_in(made.homes["alice"], {"cursor": "e:9", "routines": [], "skills": [], "gone": [gone]}, {})
+        daemon = made.start("alice")
+        status = daemon.ask("status")
+        assert [(each["name"], each["problem"]) for each in status["routines"]] == [("kept", None)]
+        assert held(made.homes["alice"]).routines.keys() == {kept}
