@@ -20,7 +20,7 @@ from minion.clock import Clock, utc_now
 from minion.config import Home, load_config
 from minion.daemon.daemon_log import begin_log, tell_service_manager
 from minion.daemon.footprint import share_arenas
-from minion.daemon.hub import Asker, Hub, asking
+from minion.daemon.hub import Asker, Ear, Hub, Message, asking
 from minion.daemon.line import Line
 from minion.daemon.local_api import listening
 from minion.daemon.plan_keeper import PlanKeeper, keeping_plans
@@ -43,7 +43,7 @@ from server.contract.refusals import Refusal, StoreFailed
 from server.contract.run import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from minion.store.decisions import Decision
     from minion.store.run_resume import Interrupted
@@ -64,6 +64,7 @@ class Daemon:
     def __init__(self, minion: Minion, hub: Hub, clock: Clock) -> None:
         self.minion = minion
         self.hub = hub
+        minion.writer.on_commit = hub.changed
         self._clock = clock
         self._started = clock()
         # Said as it was at the start: what is installed may be replaced meanwhile.
@@ -148,20 +149,21 @@ class Daemon:
 
     async def listen(self, asker: Asker, run_id: str | None) -> None:
         """Tell what happens, of one run until its end or of all, while the asker is there."""
-        gone = asyncio.ensure_future(asker.gone.wait())
         with self.hub.listening() as ear:
-            while run_id is None or run_id in self.minion.supervisor.under_way:
-                heard = asyncio.ensure_future(ear.next())
-                await asyncio.wait({heard, gone}, return_when=asyncio.FIRST_COMPLETED)
-                message = heard.result() if heard.done() else None
-                if message is None:
-                    heard.cancel()
-                    break
-                if run_id is None or message.get("run") == run_id:
-                    asker.tell(message)
-            if ear.lagged:
-                asker.tell({"type": "lagged"})
-        gone.cancel()
+            await _pass_on(
+                ear, asker, goes_on=lambda: run_id is None or run_id in self.minion.supervisor.under_way,
+                wanted=lambda message: run_id in (None, message.get("run")),
+            )  # fmt: skip
+
+    async def watch(self, asker: Asker) -> None:
+        """Tell that something has changed whenever it has, while the asker is there."""
+        with self.hub.watching() as ear:
+            asker.tell({"type": "changed"})
+            await _pass_on(ear, asker, goes_on=lambda: True, wanted=lambda _: True)
+
+    def changed(self) -> None:
+        """Something changed that is not in the store, such as the tie to HQ."""
+        self.hub.changed()
 
     def live(self) -> dict[str, Any]:
         """What only the daemon knows: its process, health, what runs and waits."""
@@ -230,7 +232,7 @@ class Daemon:
         try:
             return await do(Owner(self.minion, self), verb, params, asker)
         finally:
-            if verb in ("run", "decide"):  # it may have been held for a decision
+            if verb in ("run", "decide", "redeliver"):  # it may have been held, or be well again
                 self._slot_left()
 
     async def _until_stopped(self) -> None:
@@ -315,6 +317,25 @@ class Daemon:
 
     def _alert(self, routine: str, text: str) -> None:
         log.error("%s: %s", routine, text)
+
+
+async def _pass_on(
+    ear: Ear, asker: Asker, *, goes_on: Callable[[], bool], wanted: Callable[[Message], bool]
+) -> None:
+    """Tell an asker what an ear hears and is wanted, while it is there and it goes on."""
+    gone = asyncio.ensure_future(asker.gone.wait())
+    while goes_on() and not gone.done():
+        heard = asyncio.ensure_future(ear.next())
+        await asyncio.wait({heard, gone}, return_when=asyncio.FIRST_COMPLETED)
+        message = heard.result() if heard.done() else None
+        if message is None:
+            heard.cancel()
+            break
+        if wanted(message):
+            asker.tell(message)
+    if ear.lagged:
+        asker.tell({"type": "lagged"})
+    gone.cancel()
 
 
 async def stay_up(home: Home, *, clock: Clock = utc_now) -> None:

@@ -127,6 +127,25 @@ def daemon_pid(home: Home) -> int | None:
     return holder[0] if holder is not None and holder[1] == DAEMON else None
 
 
+def live_now(home: Home, *, within_s: float = SIGN_S) -> dict[str, Any] | None:
+    """What the home's daemon says of itself, or that it does not answer in time; None where none runs."""
+    client = connected(home)
+    if client is not None:
+        try:
+            with client:
+                return dict(client.ask("live", {}, timeout_s=within_s))
+        except Refused as refusal:
+            if refusal.code not in LOST:
+                raise
+    pid = daemon_pid(home)
+    return None if pid is None else unanswered(pid)
+
+
+def unanswered(pid: int) -> dict[str, Any]:
+    """What there is to say of a daemon that owns the home and says nothing itself."""
+    return {"pid": pid, "health": "silent", "trouble": [SILENT], "fix": way_out(pid)}
+
+
 def silent(home: Home) -> Refused | None:
     """The refusal for a daemon that owns the home and does not answer; None where no daemon owns it."""
     pid = daemon_pid(home)

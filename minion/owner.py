@@ -34,6 +34,12 @@ class Resident(Protocol):
     async def listen(self, asker: Asker, run_id: str | None) -> None:
         """Tell what happens, of one run until its end or of all, while the asker is there."""
 
+    async def watch(self, asker: Asker) -> None:
+        """Tell that something has changed whenever it has, while the asker is there."""
+
+    def changed(self) -> None:
+        """Something changed that is not in the store, such as the tie to HQ."""
+
     def live(self) -> dict[str, Any]:
         """What only the daemon knows: its process, health, what runs and waits."""
 

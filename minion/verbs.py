@@ -182,6 +182,15 @@ async def _settle(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
     return await minion.writer.transact(lambda db: settle_effect(db, params.text("effect"), settled, now=now))
 
 
+async def _redeliver(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """Perform the effects of an ended run again that did not arrive: `run` as people name it, `by`."""
+    minion = owner.minion
+    read_secrets(minion.home.secrets_file)  # refused here with the remedy; who performs them could only give up
+    with read_only(minion.home.store) as db:
+        run_id = find_run(db, params.text("run"))
+    return await minion.supervisor.redeliveries.redeliver(run_id, params.maybe("by") or "a person")
+
+
 async def _check_effects(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
     """Read unknown effects back now, of one `run` or of all; what came of each."""
     minion, run_id = owner.minion, None
@@ -242,6 +251,12 @@ async def _subscribe(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa
     return {}
 
 
+async def _watch(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
+    """Tell whenever something has changed, at once to begin with, and not what."""
+    await owner.always_on().watch(asker)
+    return {}
+
+
 async def _tail(owner: Owner, params: Params, asker: Asker) -> Any:
     """Tell the events of a run that is under way, until its end."""
     with read_only(owner.minion.home.store) as db:
@@ -274,9 +289,9 @@ async def _stop(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG
 VERBS: Final[Mapping[str, Callable[[Owner, Params, Asker], Awaitable[Any]]]] = {
     "routine.add": _add, "routine.edit": _edit, "routine.change": _change, "routine.import": _import,
     "routine.remove": _remove, "pause": _pause, "resume": _resume,
-    "run": _run, "cancel": _cancel, "report": _report, "tail": _tail, "subscribe": _subscribe,
+    "run": _run, "cancel": _cancel, "report": _report, "tail": _tail, "subscribe": _subscribe, "watch": _watch,
     "join": _join, "leave": _leave,
-    "decide": _decide, "settle": _settle, "effects.check": _check_effects,
+    "decide": _decide, "settle": _settle, "effects.check": _check_effects, "redeliver": _redeliver,
     "status": _status, "live": _live, "reload": _reload,
     "halt": _halt, "unhalt": _unhalt, "stop": _stop,
 }  # fmt: skip

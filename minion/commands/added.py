@@ -10,10 +10,10 @@ import click
 
 from minion.commands.context import as_called, home_of, shown_path
 from minion.commands.firing import fires
-from minion.commands.presentation import spell_instant
 from minion.config import Home, load_config
 from minion.routines.telling import Missing, missing_for, missing_for_notify
 from minion.secrets_file import read_secrets
+from minion.spelling import spell_instant
 from server.contract.refusals import Refusal
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from minion.commands.context import as_called, home_of, print_json, warn
-from minion.commands.presentation import local_time, plain
 from minion.config import load_config, reaching
 from minion.daemon.judgement import look
 from minion.daemon_client import connected
+from minion.spelling import local_time, plain
 from minion.store.alerts import list_alerts
 from minion.store.local_db import read_only
 from server.contract.refusals import NotFound

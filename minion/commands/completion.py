@@ -228,7 +228,7 @@ def _runs(home: Home, incomplete: str) -> Found:
 
 
 def _told(run: dict[str, str]) -> str:
-    from minion.commands.presentation import local_time
+    from minion.spelling import local_time
 
     return f"{run['verdict']} · {run['routine']} · {local_time(run['created_at'])}"
 
@@ -251,7 +251,7 @@ def _templates(home: Home, incomplete: str) -> Found:  # noqa: ARG001
 
 
 def _states(home: Home, incomplete: str) -> Found:  # noqa: ARG001
-    from minion.commands.presentation import STATES
+    from minion.spelling import STATES
 
     return [(state, "") for state in STATES]
 

@@ -7,8 +7,9 @@ from typing import Any, get_args
 import click
 
 from minion.commands.context import home_of, print_json
-from minion.commands.presentation import spell_ms, table
+from minion.commands.presentation import table
 from minion.config import load_config
+from minion.spelling import spell_ms
 from minion.store.costs import By, costs, total
 from minion.store.local_db import read_only
 

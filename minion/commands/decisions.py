@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from minion.commands.context import as_called, home_of, print_json
-from minion.commands.presentation import local_time
 from minion.config import load_config
+from minion.spelling import local_time
 from minion.store.decisions import list_decisions
 from minion.store.local_db import read_only
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 import click
 
 from minion.commands.context import as_called, home_of, print_json
-from minion.commands.presentation import local_time, mark, plain
+from minion.commands.presentation import mark
 from minion.config import load_config
+from minion.spelling import local_time, plain
 from minion.store.decisions import digest_of_question, list_decisions
 from minion.store.effects_ledger import unsettled_effects
 from minion.store.local_db import read_only

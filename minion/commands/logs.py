@@ -11,8 +11,9 @@ import click
 
 from minion.commands.completion import complete_run
 from minion.commands.context import home_of, print_json, shown_path
-from minion.commands.presentation import headline, mark, plain, rule, spell_ms
+from minion.commands.presentation import headline, mark, rule
 from minion.config import Home, load_config
+from minion.spelling import plain, spell_ms
 from minion.store.local_db import read_only
 from minion.store.run_events import run_events, within_step
 from minion.store.run_history import find_run, whole_run
@@ -209,6 +210,8 @@ _WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]]] = {
     "effect.staged": _staged,
     "effect.intent": _effect,
     "effect.result": _effect,
+    "effect.again": lambda data: (f"effect {data['effect']} is performed again, asked for by {data['by']}", ""),
+    "effect.settled": _effect,
     "check": lambda data: (
         f"check {mark(data['state'])}  {data['kind']} {data['expected']}: {data['detail']}",
         "",

@@ -1,77 +1,22 @@
-"""How runs look in a terminal: marks and words, never colour alone; nothing here is longer than it must be."""
+"""How runs look on the command line: marks and words, never colour alone; nothing is longer than it must be."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import click
 
 from minion.commands.context import shown_path
-from server.contract.digest import parse_instant
-from server.contract.run import RunState, Verdict
-
-MARKS: Final[Mapping[str, tuple[str, str]]] = {
-    "ok": ("✓", "green"), "completed": ("✓", "green"), "delivered": ("✓", "green"), "passed": ("✓", "green"),
-    "unchecked": ("○", "cyan"), "accepted": ("○", "cyan"),
-    "failed": ("✗", "red"), "not-delivered": ("✗", "red"), "refused": ("✗", "red"), "violated": ("✗", "red"),
-    "partial": ("◐", "yellow"), "unknown": ("?", "yellow"), "interrupted": ("?", "yellow"),
-    "skipped": ("–", "yellow"), "cancelled": ("–", "yellow"), "withheld": ("–", "yellow"),
-    "running": ("●", "blue"), "waiting": ("●", "blue"), "timed_out": ("✗", "red"),
-    "warning": ("!", "yellow"), "problem": ("✗", "red"),
-    "ran": ("✓", "green"), "late": ("✓", "yellow"), "missed": ("✗", "red"), "due": ("●", "blue"),
-    "held": ("!", "yellow"), "paused": ("–", "yellow"), "off": ("–", "yellow"), "pending": ("●", "blue"),
-    "broken": ("✗", "red"), "rejected": ("✗", "red"),
-}  # fmt: skip
-# What a run can be asked for by: how it stands, or what came of it.
-STATES: Final = tuple(sorted({*get_args(RunState), *get_args(Verdict)}))
-MEANINGS: Final[Mapping[str, str]] = {
-    "ok": "a check or a confirmed delivery shows that it worked",
-    "unchecked": "it says it worked; nothing here could confirm it",
-    "not-delivered": "it was made, but did not arrive",
-    "partial": "only a part of it was done",
-    "failed": "it did not work",
-    "unknown": "it cannot be told whether it worked",
-    "skipped": "it was stopped before it was done",
-}
+from minion.spelling import MARKS, MEANINGS, clip, took
 
 
 def mark(word: str) -> str:
     """A state or verdict with its mark, coloured where the terminal shows colour."""
     sign, colour = MARKS.get(word, ("·", "white"))
     return click.style(f"{sign} {word}", fg=colour)
-
-
-def took(started: str | None, ended: str | None) -> str:
-    """How long something took, for people; empty when it has not begun or ended."""
-    if started is None or ended is None:
-        return ""
-    return spell_ms((parse_instant(ended) - parse_instant(started)).total_seconds() * 1000)
-
-
-def spell_ms(milliseconds: float) -> str:
-    """A length of time for people."""
-    seconds = milliseconds / 1000
-    if seconds < 1:
-        return f"{round(milliseconds)} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-
-
-def local_time(moment: str | None) -> str:
-    """An instant in the machine's own time, to the minute; a dash when there is none."""
-    return parse_instant(moment).astimezone().strftime("%Y-%m-%d %H:%M") if moment else "–"
-
-
-def spell_instant(moment: str) -> str:
-    """An instant as its own zone's clock shows it, with the weekday: what people check a schedule by."""
-    return datetime.fromisoformat(moment).strftime("%a %Y-%m-%d %H:%M")
 
 
 def rule(title: str) -> str:
@@ -206,21 +151,3 @@ def _fitted(header: Sequence[str], widths: Sequence[int], room: int) -> tuple[li
 def _cell(text: str, width: int) -> str:
     plain_ = click.unstyle(text)
     return clip(plain_, width) if len(plain_) > width else text + " " * (width - len(plain_))
-
-
-def clip(text: str, most: int) -> str:
-    """A text as one line of at most so many characters; `…` stands for what is left out."""
-    line = " ".join(text.split(" ")).replace("\n", " ")
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def plain(text: str) -> str:
-    """Text from a run without control characters: a result cannot drive the reader's terminal."""
-    return "".join(c for c in text if c in "\n\t" or (c >= " " and c != "\x7f" and not "\x80" <= c <= "\x9f"))
-
-
-def report_text(results: Sequence[Mapping[str, Any]], most: int = 120) -> list[str]:
-    """The text people want to read: the longest-lived result of the run's first skill that made one."""
-    texts = [result["text"] for result in results if result["state"] == "completed" and result["text"].strip()]
-    lines = plain(texts[0]).strip().splitlines() if texts else []
-    return lines if len(lines) <= most else [*lines[:most], f"… {len(lines) - most} more lines"]

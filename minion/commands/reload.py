@@ -6,9 +6,10 @@ import click
 
 from minion.commands.context import as_called, home_of, print_json
 from minion.commands.owner import daemon_of
-from minion.commands.presentation import mark, plain
+from minion.commands.presentation import mark
 from minion.config import load_config
 from minion.routines.files import all_routine_files
+from minion.spelling import plain
 from minion.store.local_db import read_only
 from minion.store.routines import problem_files
 

@@ -13,11 +13,12 @@ from minion.commands.added import print_added
 from minion.commands.completion import complete_routine, complete_template
 from minion.commands.context import hinting, home_of, print_json, program, shown_path
 from minion.commands.owner import add_routine, remove_routine
-from minion.commands.presentation import local_time, mark, table
+from minion.commands.presentation import mark, table
 from minion.commands.routine_edit import edit
 from minion.config import Home, load_config
 from minion.routines.files import read_file, routine_files
 from minion.routines.template_list import template_named, templates
+from minion.spelling import local_time
 from minion.standing import GONE
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines

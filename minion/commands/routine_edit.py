@@ -17,9 +17,9 @@ from minion.commands.added import print_added
 from minion.commands.completion import complete_routine
 from minion.commands.context import as_called, home_of, shown_path, warn
 from minion.commands.owner import edit_routine
-from minion.commands.presentation import plain
 from minion.config import editors, is_slug, load_config, unwritable
 from minion.routines.files import routine_files
+from minion.spelling import plain
 from minion.store.local_db import read_only
 from minion.store.routines import find_routine
 from server.contract.refusals import NotFound, Refusal, Refused

@@ -12,8 +12,9 @@ import click
 from minion.asking import ask
 from minion.commands.completion import complete_input, complete_routine
 from minion.commands.context import as_called, home_of, print_json, program, warn
-from minion.commands.presentation import facts, headline, mark, report_text, rule, tree
+from minion.commands.presentation import facts, headline, mark, rule, tree
 from minion.config import Home
+from minion.spelling import report_text
 from minion.store.local_db import read_only
 from minion.store.run_history import results_of, whole_run
 from minion.terminal import can_rewrite, wants_styles

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from minion.commands.presentation import plain, report_text, took
+from minion.spelling import plain, report_text, took
 
 
 def run_markdown(run: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Iterable[str]:

@@ -6,8 +6,9 @@ import click
 
 from minion.commands.completion import complete_routine, complete_state
 from minion.commands.context import home_of, print_json
-from minion.commands.presentation import STATES, clip, local_time, mark, table, took
+from minion.commands.presentation import mark, table
 from minion.config import load_config
+from minion.spelling import STATES, clip, local_time, took
 from minion.store.local_db import read_only
 from minion.store.run_history import LISTED, list_runs
 from server.contract.refusals import BadUse

@@ -15,7 +15,6 @@ from minion.commands.completion import complete_routine
 from minion.commands.context import as_called, hinting, home_of, print_json, program
 from minion.commands.firing import fires
 from minion.commands.owner import add_routine, change_routine
-from minion.commands.presentation import spell_instant
 from minion.commands.timing import (
     print_proposal,
     print_scheduled,
@@ -27,6 +26,7 @@ from minion.commands.timing import (
     words_of,
 )
 from minion.config import load_config
+from minion.spelling import spell_instant
 from minion.standing import scheduling
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, last_run_of, list_routines

@@ -6,8 +6,9 @@ import click
 
 from minion.commands.completion import complete_run
 from minion.commands.context import home_of, print_json
-from minion.commands.presentation import facts, headline, report_text, rule, tree
+from minion.commands.presentation import facts, headline, rule, tree
 from minion.config import load_config
+from minion.spelling import report_text
 from minion.store.local_db import read_only
 from minion.store.run_history import breaches, find_run, results_of, whole_run
 

@@ -12,8 +12,9 @@ import click
 from minion.asking import beside
 from minion.commands.completion import complete_own_skill, complete_skill
 from minion.commands.context import as_called, hinting, home_of, print_json, program, shown_path
-from minion.commands.presentation import mark, plain, rule, table
+from minion.commands.presentation import mark, rule, table
 from minion.config import Home, load_config
+from minion.spelling import plain
 from server.contract.refusals import NotFound, Refusal, Refused
 
 if TYPE_CHECKING:  # a skill's reader and its installer are loaded by the verbs that need them

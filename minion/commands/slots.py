@@ -9,8 +9,9 @@ import click
 
 from minion.commands.completion import SLOT_STATES, complete_routine, complete_slot_state
 from minion.commands.context import home_of, print_json
-from minion.commands.presentation import mark, plain, spell_instant, spell_ms, table
+from minion.commands.presentation import mark, table
 from minion.config import load_config
+from minion.spelling import plain, spell_instant, spell_ms
 from minion.store.local_db import read_only
 from minion.store.overview import verdicts_of
 from minion.store.routines import find_routine

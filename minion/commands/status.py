@@ -8,11 +8,12 @@ from typing import Any, Final
 import click
 
 from minion.commands.context import as_called, home_of, print_json
-from minion.commands.presentation import local_time, mark, plain, spell_instant, table
+from minion.commands.presentation import mark, table
 from minion.config import Config, Home, holder_now, load_config
-from minion.daemon_client import DAEMON, LOST, SIGN_S, SILENT, connected, way_out
+from minion.daemon_client import DAEMON, LOST, SIGN_S, connected, unanswered
 from minion.release import program_version
 from minion.routines.files import all_routine_files
+from minion.spelling import local_time, plain, spell_instant
 from minion.standing import standing
 from minion.store.local_db import read_only
 from server.contract.refusals import NotFound, Refused
@@ -48,7 +49,6 @@ def command(ctx: click.Context, as_json: bool) -> None:
 def status_of(home: Home, config: Config) -> dict[str, Any]:
     """The document of `minion status --json`, from the daemon, or from the store where none answers."""
     client = connected(home)
-    live: dict[str, Any] | None = None
     if client is not None:
         try:
             with client:
@@ -57,30 +57,11 @@ def status_of(home: Home, config: Config) -> dict[str, Any]:
             if refusal.code not in LOST:
                 raise
     holder = holder_now(home)
-    if holder is not None and holder[1] == DAEMON:
-        live = _silent(holder[0])
+    live = unanswered(holder[0]) if holder is not None and holder[1] == DAEMON else None
     document = _without_daemon(home, config, live)
     if holder is not None and live is None:
         document["holder"] = {"pid": holder[0], "command": holder[1]}
     return document
-
-
-def daemon_now(home: Home) -> dict[str, Any] | None:
-    """What the home's daemon says of itself, or that it does not answer; None where none runs."""
-    client = connected(home)
-    if client is not None:
-        try:
-            with client:
-                return dict(client.ask("live", {}, timeout_s=SIGN_S))
-        except Refused as refusal:
-            if refusal.code not in LOST:
-                raise
-    holder = holder_now(home)
-    return None if holder is None or holder[1] != DAEMON else _silent(holder[0])
-
-
-def _silent(pid: int) -> dict[str, Any]:
-    return {"pid": pid, "health": "silent", "trouble": [SILENT], "fix": way_out(pid)}
 
 
 def _without_daemon(home: Home, config: Config, live: Mapping[str, Any] | None) -> dict[str, Any]:

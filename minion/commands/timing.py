@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minion.commands.context import print_json
-from minion.commands.presentation import local_time, mark, plain, spell_instant, table
+from minion.commands.presentation import mark, table
+from minion.spelling import local_time, plain, spell_instant
 from server.contract.phrases import describe
 from server.contract.refusals import BadDocument
 from server.contract.schedule import next_slots, restore_schedule

@@ -6,8 +6,8 @@ import click
 
 from minion.asking import ask
 from minion.commands.context import home_of, print_json, warn
-from minion.commands.presentation import local_time
 from minion.config import load_config
+from minion.spelling import local_time
 
 
 @click.command("unhalt")

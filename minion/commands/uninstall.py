@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from minion.commands.context import home_of, print_json
-from minion.commands.presentation import plain
 from minion.config import Home, held, load_config
 from minion.secrets_file import read_secrets
 from minion.setup.home_removal import Contents, look_into, measure, remove_home
 from minion.setup.installation import Place, check_unused, is_ours, place_of, read_receipt, remove_program
+from minion.spelling import plain
 from minion.store.local_db import read_only
 from minion.store.outside import counted, effects_outside
 from server.contract.refusals import BadUse, Refusal, Refused

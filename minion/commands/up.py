@@ -54,7 +54,7 @@ def command(ctx: click.Context, foreground: bool, quiet: bool, as_json: bool) ->
     if as_json:
         print_json(status)
         return 0
-    from minion.commands.presentation import spell_instant
+    from minion.spelling import spell_instant
 
     due = f"next due {spell_instant(status['next_due'])}" if status["next_due"] else "nothing is due by itself"
     click.echo(f"The minion is up (process {status['pid']}): {_counted(status['routines'])}, {due}.")

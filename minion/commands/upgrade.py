@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minion.commands.context import as_called, home_of, print_json, program, warn
-from minion.commands.presentation import mark, plain
+from minion.commands.presentation import mark
 from minion.config import held, load_config
+from minion.spelling import plain
 from server.contract.refusals import BadUse
 
 if TYPE_CHECKING:

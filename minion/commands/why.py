@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from minion.commands.completion import complete_routine
 from minion.commands.context import as_called, home_of, print_json
-from minion.commands.presentation import mark, plain
-from minion.commands.status import daemon_now
-from minion.config import Config, Home, load_config
-from minion.routines.files import all_routine_files
-from minion.store.alerts import list_alerts
-from minion.store.local_db import read_only
-from minion.store.routines import find_routine, list_routines, problem_files
-from server.contract.refusals import NotFound
+from minion.commands.presentation import mark
+from minion.config import load_config
+from minion.spelling import plain
 
 if TYPE_CHECKING:  # croniter is loaded when there is something to explain
     from minion.why.chain import Chain
@@ -48,8 +43,11 @@ def command(ctx: click.Context, routine: str | None, at: str | None, verbose: bo
       minion why morning-report --at 9:00
       minion why morning-report --at 2026-01-05T09:00 --json
     """
+    from minion.clock import utc_now
+    from minion.why.explained import chains_of
+
     home = home_of(ctx)
-    chains = chains_of(home, load_config(home), routine, at)
+    chains = chains_of(home, load_config(home), routine, at, now=utc_now())
     bad = [chain for chain in chains if chain.end.state == "broken" or (routine and chain.end.state == "off")]
     if as_json:
         said = [chain.as_data() for chain in chains]
@@ -59,47 +57,6 @@ def command(ctx: click.Context, routine: str | None, at: str | None, verbose: bo
     else:
         click.echo("\n".join(_listed(ctx, chains)))
     return 1 if bad else 0
-
-
-def chains_of(home: Home, config: Config, routine: str | None, at: str | None) -> list[Chain]:
-    """The links of one routine, or of all. Raises `NotFound`, and `BadUse` for what is no time."""
-    from minion.clock import utc_now
-    from minion.why.asked import read_asked
-    from minion.why.chain import Facts, zone_of
-    from minion.why.walk import explain
-
-    files = {file.stem for file in all_routine_files(home)}
-    facts = Facts(utc_now(), config.timezone, config.engine, daemon_now(home), files)
-    with read_only(home.store) as db:
-        db.execute("BEGIN")
-        try:
-            chosen = list_routines(db) if routine is None else [find_routine(db, routine)]
-        except NotFound:
-            unknown = _not_taken_in(files, str(routine), problem_files(db))
-            if unknown is None:
-                raise
-            return [unknown]
-        alerts = _open_alerts(db)
-        return [
-            explain(
-                db, kept, facts, alerts=alerts.get(kept.name, {}),
-                asked=None if at is None else read_asked(at, zone_of(kept.document, config.timezone), facts.now),
-            )
-            for kept in chosen
-        ]  # fmt: skip
-
-
-def _not_taken_in(files: Collection[str], name: str, problems: Mapping[str, str]) -> Chain | None:
-    """What is to be said of a routine's file that has no routine; None when there is no such file."""
-    from minion.why.chain import Chain, Link
-
-    if name in problems:
-        says = f"Its file is bad, so there is no such routine: {problems[name].removeprefix(f'{name}: ')}"
-        return Chain(name, None, (Link("due", "broken", says, f"minion routine edit {name}"),))
-    if name in files:
-        says = "Its file lies in the home, and no daemon has taken it in yet."
-        return Chain(name, None, (Link("due", "broken", says, f"minion routine edit {name}"),))
-    return None
 
 
 def _told(ctx: click.Context, chain: Chain, *, verbose: bool) -> list[str]:
@@ -131,11 +88,3 @@ def _fix(ctx: click.Context, chain: Chain, margin: str) -> list[str]:
     if chain.end.fix is None:
         return []
     return [f"{margin}{click.style('hint:', bold=True)} {as_called(ctx, chain.end.fix)}"]
-
-
-def _open_alerts(db: Any) -> dict[str, dict[str, str]]:
-    """The open alerts of each routine, by its name and their kind."""
-    found: dict[str, dict[str, str]] = {}
-    for alert in list_alerts(db):
-        found.setdefault(alert["routine"], {})[alert["kind"]] = alert["text"]
-    return found

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 Message = Mapping[str, Any]
 _WAITING: Final = 1024
+# Changes so close together are told of once.
+_GATHER_S: Final = 0.1
 
 
 class Asker:
@@ -52,16 +54,31 @@ class Hub:
 
     def __init__(self) -> None:
         self._ears: set[Ear] = set()
+        self._watching: set[Ear] = set()
+        self._gathering = False
 
     @contextmanager
     def listening(self) -> Iterator[Ear]:
-        """An ear that hears everything until the block ends."""
-        ear = Ear()
-        self._ears.add(ear)
-        try:
+        """An ear that hears everything that runs say until the block ends."""
+        with _among(self._ears) as ear:
             yield ear
-        finally:
-            self._ears.discard(ear)
+
+    @contextmanager
+    def watching(self) -> Iterator[Ear]:
+        """An ear that hears that something has changed, and no more, until the block ends."""
+        with _among(self._watching) as ear:
+            yield ear
+
+    def changed(self) -> None:
+        """Something changed, in the store or beside it: who watches hears of it, at most ten times a second."""
+        if self._watching and not self._gathering:
+            self._gathering = True
+            asyncio.get_running_loop().call_later(_GATHER_S, self._tell_of_changes)
+
+    def _tell_of_changes(self) -> None:
+        self._gathering = False
+        for ear in self._watching:
+            ear.hear({"type": "changed"})
 
     def tell(self, message: Message) -> None:
         """Tell all who listen."""
@@ -70,5 +87,15 @@ class Hub:
 
     def close(self) -> None:
         """Tell all who listen that nothing more comes."""
-        for ear in self._ears:
+        for ear in (*self._ears, *self._watching):
             ear.hear(None)
+
+
+@contextmanager
+def _among(ears: set[Ear]) -> Iterator[Ear]:
+    ear = Ear()
+    ears.add(ear)
+    try:
+        yield ear
+    finally:
+        ears.discard(ear)

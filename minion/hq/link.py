@@ -257,12 +257,14 @@ class HqLink:
         if not self._linked:
             log.info("linked to HQ at %s", self._membership and self._membership.url)
             self._since = instant(self._clock())
+            self._owner.always_on().changed()
         self._linked, self._problem = True, None
 
     def _lost(self, words: str) -> None:
         if self._linked or self._problem is None:
             log.warning("HQ is away: %s", words)
             self._since = instant(self._clock())
+            self._owner.always_on().changed()
         self._linked, self._problem = False, words
 
     async def _pause(self, seconds: float) -> None:

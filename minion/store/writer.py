@@ -36,6 +36,8 @@ class Writer:
         self._connection = connection
         self._waiting: asyncio.Queue[tuple[Transaction[Any], asyncio.Future[Any]] | None] = asyncio.Queue()
         self._closed = False
+        # Told after each commit, which it must not hold up.
+        self.on_commit: Callable[[], None] = lambda: None
         self._task = asyncio.create_task(self._work(), name="store writer")
 
     async def transact(self, transaction: Transaction[T]) -> T:
@@ -91,6 +93,7 @@ class Writer:
             raise
         for (_, answer), (result, problem) in zip(group, outcomes, strict=True):
             _settle(answer, result, problem)
+        self.on_commit()
 
     async def _outcomes(self, group: list[Transaction[Any]]) -> list[tuple[Any, Exception | None]]:
         """Result or problem of each transaction, all of them committed together or, if that fails, none."""

@@ -86,7 +86,9 @@ def delivery(run_: Mapping[str, Any]) -> Link:
             "staged": "was not sent",
         }[lost["state"]]  # fmt: skip
         says = f"It ran, but {_named(lost)} {words}{_detail(lost)} ({run_id})."
-        return Link("delivery", "broken", says, f"minion effects {run_id}")
+        # What was refused or withheld is so again; what only failed may arrive now.
+        again = lost["state"] == "failed" and run_["state"] == "completed"
+        return Link("delivery", "broken", says, f"minion {'redeliver' if again else 'effects'} {run_id}")
     if not effects:
         return Link("delivery", "holds", "It had nothing to deliver.")
     places = ", ".join(dict.fromkeys(effect["destination"] or _named(effect) for effect in effects))

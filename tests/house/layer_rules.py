@@ -43,6 +43,7 @@ _MINION_ROOMS = (
     "minion.release",
     "minion.standing",
     "minion.why",
+    "minion.spelling",
 )
 _SETTING_UP = ("minion.setup.first_routine", "minion.setup.answers", "minion.setup.trials")
 _RUNNER = ("minion.runner", "minion.engines", "minion.sandbox", CONTRACT, "minion.wire", CLOCK_TYPE)
@@ -177,8 +178,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.runner": _RUNNER,
     # The start of the runner's process is a composition root: it hands clock and secrets to the rest.
     "minion.runner.__main__": (*_RUNNER, "minion.clock", "minion.secrets_file"),
-    # A child that only looks: a process of its own, as a runner is.
+    # A child that only looks, and one that performs one effect: processes of their own, as a runner is.
     "minion.runner.reading_back": (*_RUNNER, "minion.secrets_file"),
+    "minion.runner.redelivering": (*_RUNNER, "minion.secrets_file"),
     "minion.daemon": (
         CONTRACT,
         "minion.wire",
@@ -243,6 +245,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.params": (CONTRACT,),
     "minion.owner": (CONTRACT, "minion.app", "minion.daemon.hub", "minion.store", "minion.wire"),
     "minion.__main__": ("minion.cli",),
+    "minion.spelling": (CONTRACT,),
+    # Whoever wants an explanation gathers what it is made of: the home's files, store and daemon.
+    "minion.why.explained": (
+        CONTRACT,
+        "minion.config",
+        "minion.daemon_client",
+        "minion.routines.files",
+        "minion.store",
+        "minion.why",
+    ),
     "minion.why": (
         CONTRACT,
         "minion.store",
@@ -292,6 +304,25 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.runner",
     ),
     "minion.commands": (CONTRACT, *_MINION_ROOMS, *_SETTING_UP, "minion.app", "minion.commands"),
+    "minion.commands.tui": (CONTRACT, *_MINION_ROOMS, "minion.commands", "minion.tui.tui_app"),
+    # It looks through read-only connections and steers by the daemon's verbs, as a command does.
+    "minion.tui": (
+        CONTRACT,
+        "minion.clock",
+        "minion.config",
+        "minion.daemon.timetable",
+        "minion.daemon_client",
+        "minion.routines.files",
+        "minion.skills.inventory",
+        "minion.skills.loader",
+        "minion.socket_place",
+        "minion.spelling",
+        "minion.standing",
+        "minion.store",
+        "minion.tui",
+        "minion.why.explained",
+        "minion.why.chain",
+    ),
     "minion.cli": (CONTRACT, "minion"),
 }
 
@@ -322,6 +353,8 @@ CATCHES_ALL = frozenset(
         "minion/on_watch.py",
         "minion/daemon/local_api.py",
         "minion/cli.py",
+        # What is caught there is raised where it is waited for.
+        "minion/tui/aside.py",
         "server/cli.py",
         "server/storage/writing.py",
     }
