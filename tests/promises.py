@@ -70,6 +70,7 @@ PROMISES: dict[str, str] = {
     "WAT-3": "A dead-man's switch is called after each run, because a dead daemon tells nobody.",
     "WAT-4": "A routine that fails too often in a row can pause itself, and says why.",
     "EFF-1": "An effect cut off half-way is looked for before anything else, and shown until it is settled.",
+    "EFF-2": "What a run could not deliver is sent again as it was staged, once, and without running it again.",
     "RES-1": "An interrupted run goes on only where its routine says so, from where it was, no effect repeated.",
     "DOC-1": "The seed's JSON routine runs as printed, with the minion's own id in place of `<uuid>`.",
     "DOC-2": "A document that says something wrong is refused, field named, with a hint; nothing is lost.",

@@ -126,7 +126,8 @@ def look(kind: Kind, routine: str, ref: str | None) -> list[str]:
         "auto_paused": [f"minion why {routine}", f"minion schedule resume {routine}"],
         "ping_failed": [f"minion routine show {routine}"],
     }
-    return commands.get(kind, [f"minion why {routine}", *([f"minion show {ref}"] if ref else [])])
+    again = [f"minion redeliver {ref}"] if ref and kind == "not_delivered" else []
+    return commands.get(kind, [f"minion why {routine}", *([f"minion show {ref}"] if ref else []), *again])
 
 
 def moment(text: str, zone: tzinfo) -> str:

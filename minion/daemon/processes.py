@@ -19,11 +19,11 @@ from minion.process_table import entry_of
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _GONE_S: Final = 5.0
-# What this program starts itself: runners, the document check, who sends notices, who reads effects back, who
-# finds out for HQ why a routine does not run, and whether it can.
+# What this program starts itself: runners, the document check, who sends notices, who reads effects back or
+# performs them again, who finds out for HQ why a routine does not run, and whether it can.
 _STARTED: Final = (
-    b"minion.runner", b"minion.check", b"minion.messenger", b"minion.runner.reading_back", b"minion",
-    b"minion.hq.preflight",
+    b"minion.runner", b"minion.check", b"minion.messenger", b"minion.runner.reading_back",
+    b"minion.runner.redelivering", b"minion", b"minion.hq.preflight",
 )  # fmt: skip
 # Who started a child takes its end at once; what is dead for longer was left to nobody but this process.
 _LEFT_S: Final = 0.5

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import math
-import os
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -21,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 from minion.clock import Clock
 from minion.config import Config
 from minion.daemon.kept_order import OrderLost, kept_order
+from minion.daemon.question import ask_child
 from minion.store.effects_ledger import READ_BACK, Settlement, Unknown, note_effect, settle_effect, unknown_effects
 from minion.wire import Order
-from server.contract.digest import canonical_json, instant, parse_instant
+from server.contract.digest import instant, parse_instant
 from server.contract.refusals import Refusal, Refused
 from server.contract.run import EffectState
 
@@ -163,31 +161,11 @@ class Reconciler:
 
     async def _asked(self, order: Order, effects: Sequence[Unknown], *, resuming: bool) -> dict[str, Any]:
         """What the child answers; nothing when it comes to no end in time. Raises `OSError`."""
-        order = replace(order, parent_pid=os.getpid())
         asked = {
             "effects": [asdict(effect) | {"young": self._settling_s(effect) > 0} for effect in effects],
             "resuming": resuming,
         }
-        log_file = os.open(Path(order.run_dir) / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-m", "minion.runner.reading_back"),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log_file,
-                cwd=order.run_dir, env={"PATH": order.search_path, "LC_ALL": "C.UTF-8"}, start_new_session=True,
-            )  # fmt: skip
-        finally:
-            os.close(log_file)
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                out, _ = await process.communicate(order.line() + canonical_json(asked).encode() + b"\n")
-            return dict(json.loads(out))
-        except (TimeoutError, ValueError, TypeError):
-            return {}
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+        return await ask_child("minion.runner.reading_back", order, asked, patience_s=_PATIENCE_S)
 
     async def _unknown(self, run_id: str | None) -> list[Unknown]:
         return await self._writer.transact(lambda db: unknown_effects(db, run_id))

@@ -22,6 +22,7 @@ from minion.daemon.flight import Flight, group_name, take_off
 from minion.daemon.kept_order import keep_order
 from minion.daemon.processes import Identity, adopt_orphans, end_if_same, end_orphans, identity_of
 from minion.daemon.reconciler import Reconciler
+from minion.daemon.redelivery import Redeliveries
 from minion.daemon.resumption import Resumption
 from minion.store.claims import claim_of
 from minion.store.run_log import move, open_run, take_event
@@ -73,6 +74,9 @@ class Supervisor:
         self._ended_all = False
         self.reconciler = Reconciler(
             writer, clock, config=lambda: self.config, busy=lambda: self.under_way
+        )
+        self.redeliveries = Redeliveries(
+            writer, clock, config=lambda: self.config, reconciler=self.reconciler
         )
         self._resumption = Resumption(writer, clock, config=lambda: self.config, reconciler=self.reconciler)
         self._closing = Closing(writer, clock, config=lambda: self.config, runs_dir=runs_dir)
@@ -166,6 +170,7 @@ class Supervisor:
         Raises `StoreFailed` when it still does; they are kept for the next time.
         """
         closed = []
+        await self.redeliveries.close_left()
         for run_id, folder in list(self._left.items()):
             final = await self._closing.close_left_behind(run_id, Path(folder), _UNKEPT)
             self.reconciler.stir()
@@ -241,6 +246,7 @@ class Supervisor:
         for run_id in list(self._queued):
             self._withdraw(run_id, "interrupted", reason)
         await asyncio.gather(*self._withdrawn)
+        await self.redeliveries.stop()
 
     def _withdraw(self, run_id: str, end: RunState, reason: str) -> bool:
         order = self._queued.pop(run_id, None)
@@ -281,6 +287,7 @@ class Supervisor:
             await self._closing.close_left_behind(run["id"], Path(run["folder"]), _LEFT)
             self.reconciler.stir()
             recovered.append(run["id"])
+        await self.redeliveries.recover()
         await self._closing.clear_away()
         self._ground.clear_away(group_name("run_"), before=self._clock().timestamp() - _OLD_S)
         return recovered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,11 @@ class Effect:
             "state": "staged" if self.refusal is None else "refused",
             "detail": self.refusal,
         }
+
+
+def effect_key(run_id: str, ordinal: int, kind: str, target: str) -> str:
+    """The idempotency key of a run's effect (DECISIONS "Verdict and effects")."""
+    return hashlib.sha256("\n".join((run_id, str(ordinal), kind, target)).encode()).hexdigest()
 
 
 def comment_mark(effect_id: str) -> str:

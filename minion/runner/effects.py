@@ -6,14 +6,14 @@ cannot be told afterwards is `unknown` and never repeated blindly.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from minion.engines.base import StagedEffect
-from minion.runner.effect import Effect, Performed, comment_mark, stand_in
+from minion.runner.effect import Effect, Performed, comment_mark, effect_key, stand_in
 from minion.runner.effect_rules import CAPS, comment_target, refusal_of
 from minion.runner.forge import (
     Caller,
@@ -28,7 +28,7 @@ from minion.runner.resumed import keep_effect
 from minion.runner.safe_files import read_beneath, write_beneath
 from minion.runner.webhook import post_message, webhook_of
 from minion.runner.workspace import Workspace
-from minion.wire import Order
+from minion.wire import Order, OrderedRepository
 from server.contract.digest import new_id
 from server.contract.redaction import Redactor
 from server.contract.run import EffectState
@@ -36,12 +36,16 @@ from server.contract.run import EffectState
 
 @dataclass(slots=True)
 class EffectDesk:
-    """Takes staged effects in, decides on each, and performs the allowed ones in order."""
+    """Takes staged effects in, decides on each, and performs the allowed ones in order.
+
+    `made`: something was made in a private git directory that did not arrive, as far as is known.
+    """
 
     order: Order
     secrets: Mapping[str, str]
     staged: list[Effect] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
+    made: bool = False
 
     @classmethod
     def of(cls, order: Order, secrets: Mapping[str, str], staged: Sequence[Effect]) -> EffectDesk:
@@ -58,9 +62,11 @@ class EffectDesk:
 
     @property
     def needs_git(self) -> bool:
-        """Whether the private git directories are needed still: they tell if a push arrived that is unknown."""
+        """Whether the private git directories are needed still: they tell if a push arrived that is unknown, and
+        hold what may be pushed or published again.
+        """
         unknown = [effect.kind for effect in self.staged if self.states.get(effect.id) == "unknown"]
-        return "push" in unknown or "pull_request" in unknown
+        return self.made or "push" in unknown or "pull_request" in unknown
 
     def delivered(self) -> list[str]:
         """The targets of what was delivered before, each with and without its kind."""
@@ -76,29 +82,57 @@ class EffectDesk:
     def take(self, wish: StagedEffect, workspace: Workspace, *, task: int) -> Effect:
         """Number a wish, give it its idempotency key, read its body, and decide whether it is allowed.
 
-        `task` counts the run's tasks from 1. In a run that may go on after an interruption the effect is kept.
+        `task` counts the run's tasks from 1. The effect is kept: it may have to be performed again, or by another.
         """
         ordinal = len(self.staged) + 1
-        identity = "\n".join((self.order.run_id, str(ordinal), wish.kind, wish.target))
-        key = hashlib.sha256(identity.encode()).hexdigest()
+        key = effect_key(self.order.run_id, ordinal, wish.kind, wish.target)
         body, problem = self._body(wish, workspace)
         refusal = problem or refusal_of(self.order, wish, body, ordinal)
         title = wish.title[:200] if wish.title is not None else None
         effect = Effect(new_id("eff_"), key, ordinal, wish.kind[:40], wish.target[:300], title, body, refusal)
         self.staged.append(effect)
+        self._keep(effect, task)
+        return effect
+
+    def _keep(self, effect: Effect, task: int) -> None:
         if self.order.routine.get("resume"):
             keep_effect(Path(self.order.run_dir), effect, task)
-        return effect
+        elif effect.refusal is None:
+            # Only what did not arrive would miss it, and is then said to have no body: the run itself goes on.
+            with contextlib.suppress(OSError):
+                keep_effect(Path(self.order.run_dir), effect, task)
 
     async def perform(self, effect: Effect, workspace: Workspace) -> Performed:
         """Do one allowed effect whose intent is committed, and say what can be known of it."""
+        if effect.kind not in ("push", "pull_request", "comment"):
+            return await self.send(effect)
+        if effect.kind == "push":
+            done = await push_workspace(effect, workspace, self.order)
+            # Without a commit nothing was on its way anywhere.
+            self.made = self.made or (done.state == "failed" and done.destination is not None)
+            return done
+        name = effect.target.partition("#" if effect.kind == "comment" else ":")[0]
+        repository = next(item for item in workspace.repositories if item.ordered.name == name)
+        done = await self.publish(effect, repository.ordered, base=repository.branch)
+        self.made = self.made or (done.state == "failed" and effect.kind == "pull_request")
+        return done
+
+    async def send(self, effect: Effect) -> Performed:
+        """Send a message, or write a file of the outbox."""
         if effect.kind == "message":
             return await self._message(effect)
-        if effect.kind == "file":
-            return self._file(effect, effect.target, "delivered", f"{len(effect.body.encode())} bytes")
-        if effect.kind == "push":
-            return await push_workspace(effect, workspace, self.order)
-        return await self._on_forge(effect, workspace)
+        return self._file(effect, effect.target, "delivered", f"{len(effect.body.encode())} bytes")
+
+    async def publish(self, effect: Effect, repository: OrderedRepository, *, base: str) -> Performed:
+        """Open a pull request into `base`, or comment; what is there already is the answer, not a second one."""
+        forge = forge_repository(repository.url, self.order.forges)
+        token = self.secrets.get(forge.secret) if forge is not None else None
+        if forge is None or token is None:
+            missing = forge.secret if forge is not None else "token"
+            return Performed("failed", f"the secret {missing} is missing")
+        caller = Caller(token, Redactor(self.secrets.values()).text)
+        published = await self._publish(effect, forge, caller, base=base)
+        return Performed(published.state, published.detail, published.url)
 
     def _body(self, wish: StagedEffect, workspace: Workspace) -> tuple[str, str | None]:
         if wish.path is None:
@@ -129,18 +163,6 @@ class EffectDesk:
         if read_back != body:
             return Performed("failed", "the file read back differs from what was written", str(path))
         return Performed(state, detail, str(path), shlex.join(("rm", str(path))))
-
-    async def _on_forge(self, effect: Effect, workspace: Workspace) -> Performed:
-        name = effect.target.partition("#" if effect.kind == "comment" else ":")[0]
-        repository = next(item for item in workspace.repositories if item.ordered.name == name)
-        forge = forge_repository(repository.ordered.url, self.order.forges)
-        token = self.secrets.get(forge.secret) if forge is not None else None
-        if forge is None or token is None:
-            missing = forge.secret if forge is not None else "token"
-            return Performed("failed", f"the secret {missing} is missing")
-        caller = Caller(token, Redactor(self.secrets.values()).text)
-        published = await self._publish(effect, forge, caller, base=repository.branch)
-        return Performed(published.state, published.detail, published.url)
 
     async def _publish(self, effect: Effect, forge: ForgeRepository, caller: Caller, *, base: str) -> Published:
         aimed = comment_target(effect.target)

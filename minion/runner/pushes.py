@@ -11,20 +11,42 @@ from typing import Final
 from minion.runner.effect import Effect, Performed
 from minion.runner.git import Git, GitFailed, push, remote_commit
 from minion.runner.workspace import MASKED_FILES, MASKED_FOLDERS, ClonedRepository, Workspace, nested_git
-from minion.wire import Order
+from minion.wire import Order, OrderedRepository
 
 _GIT_SECONDS: Final = 300.0
+_LOOK_SECONDS: Final = 60.0
 
 
 async def push_workspace(effect: Effect, workspace: Workspace, order: Order) -> Performed:
     """Commit and push one repository's changes; the remote, read back, decides how it ended."""
-    name, _, branch = effect.target.partition(":")
+    name = effect.target.partition(":")[0]
     repository = next(item for item in workspace.repositories if item.ordered.name == name)
-    url, git, git_dir = repository.ordered.url, workspace.git, repository.git_dir
     try:
         commit = await commit_workspace(repository, workspace, effect, order)
     except (GitFailed, ValueError) as error:
         return Performed("failed", f"{error}")
+    return await _push_commit(effect, workspace.git, repository.git_dir, repository.ordered, commit)
+
+
+async def push_again(
+    effect: Effect, git: Git, git_dir: Path, repository: OrderedRepository, commit: str
+) -> Performed:
+    """Push the commit that was made for an effect before, unless its branch stands at it already."""
+    name, _, branch = effect.target.partition(":")
+    try:
+        standing = await remote_commit(git, git_dir, repository.url, branch, timeout_s=_LOOK_SECONDS)
+    except GitFailed as error:  # nothing was sent
+        return Performed("failed", f"the remote could not be asked: {error}", f"{name}:{branch}")
+    if standing == commit:
+        return pushed(name, branch, repository.url, commit)
+    return await _push_commit(effect, git, git_dir, repository, commit)
+
+
+async def _push_commit(
+    effect: Effect, git: Git, git_dir: Path, repository: OrderedRepository, commit: str
+) -> Performed:
+    name, _, branch = effect.target.partition(":")
+    url = repository.url
     words, ended = "the remote does not show the commit", True
     try:
         await push(git, git_dir, url, commit, branch, timeout_s=_GIT_SECONDS)
@@ -78,13 +100,35 @@ async def commit_workspace(
         _refuse_client_configuration(changed.decode("utf-8", "replace").split("\0"))
         if not changed:
             raise ValueError("there is nothing to push: the workspace is as it was cloned")
-    title = effect.title or f"{order.routine['name']}: changes of a run"
-    message = f"{title}\n\n{effect.body}\n\nMinion-Run: {order.run_id}\nMinion-Effect: {effect.id}\n"
     parents = [word for commit in base for word in ("-p", commit)]
     out = await git.run(
-        "commit-tree", *parents, "-F", "-", tree, git_dir=repository.git_dir, stdin=message.encode()
+        "commit-tree", *parents, "-F", "-", tree, git_dir=repository.git_dir, stdin=_message(effect, order)
     )
-    return out.decode().strip()
+    commit = out.decode().strip()
+    # By this name it is found again where it has to be pushed once more.
+    await git.run("update-ref", _reference(effect), commit, git_dir=repository.git_dir)
+    return commit
+
+
+async def kept_commit(effect: Effect, git: Git, git_dir: Path, order: Order) -> str | None:
+    """The commit that was made for an effect of a run; None when it is not there any more, or is another one."""
+    reference = f"{_reference(effect)}^{{commit}}"
+    try:
+        out = await git.run("rev-parse", "--verify", "--quiet", reference, git_dir=git_dir)
+        text = await git.run("cat-file", "commit", out.decode().strip(), git_dir=git_dir)
+    except (GitFailed, OSError):
+        return None
+    return out.decode().strip() if text.partition(b"\n\n")[2] == _message(effect, order) else None
+
+
+def _message(effect: Effect, order: Order) -> bytes:
+    title = effect.title or f"{order.routine['name']}: changes of a run"
+    trailers = f"Minion-Run: {order.run_id}\nMinion-Effect: {effect.id}"
+    return f"{title}\n\n{effect.body}\n\n{trailers}\n".encode()
+
+
+def _reference(effect: Effect) -> str:
+    return f"refs/minion/{effect.id}"
 
 
 def _refuse_client_configuration(paths: Sequence[str]) -> None:

@@ -1,14 +1,10 @@
 """Looks what became of effects that were cut off: reads remotes, forges and the outbox, and changes nothing there.
 
-Run as `python -I -m minion.runner.reading_back`: the order of the run on the first line of stdin, what is asked on
-the second; one line of JSON is the answer. It holds the run's secrets as a runner does, and says none of them.
+Run as `python -I -m minion.runner.reading_back` (see `minion.runner.questions`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,18 +18,16 @@ from minion.runner.forge import Caller, Published, find_comment, find_pull_reque
 from minion.runner.git import Git, GitFailed, remote_commit
 from minion.runner.lifetime import die_with_parent
 from minion.runner.pushes import is_of_effect, pushed
+from minion.runner.questions import answer_one
 from minion.runner.resumed import Damaged, recall
 from minion.runner.safe_files import read_beneath
-from minion.runner.workspace import prepare_git, private_clone
+from minion.runner.workspace import cloned_branch, prepare_git, private_clone
 from minion.secrets_file import read_secrets
-from minion.wire import Order, OrderedRepository, WireError, kept_events
-from server.contract.digest import canonical_json, digest_bytes
+from minion.wire import Order, OrderedRepository, kept_events
+from server.contract.digest import digest_bytes
 from server.contract.redaction import Redactor
-from server.contract.refusals import Refusal
 from server.contract.run import EffectState
 
-EXIT_BAD_ORDER: Final = 64
-EXIT_PARENT_LOST: Final = 75
 _GIT_SECONDS: Final = 60.0
 _GONE: Final = "it did not arrive"
 
@@ -56,7 +50,9 @@ def unknown(detail: str, *, again: bool = False) -> Seen:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads the effects of one run back. `means` says by which way each was to be performed, by its id."""
+    """Reads the effects of one run back. `means` says by which way its runner was to perform each, by its id; who
+    performed one again says so with the effect.
+    """
 
     order: Order
     secrets: Mapping[str, str]
@@ -103,26 +99,17 @@ class Reader:
         aimed = comment_target(effect["target"])
         if effect["kind"] == "comment" and aimed is not None:
             return _published(await find_comment(forge, caller, number=aimed[1], mark=comment_mark(effect["id"])))
-        base = await self._base(repository)
+        base = await cloned_branch(self.git, self.order, repository)
         if base is None:
             return unknown("the branch that it was made for is not known any more")
         head = effect["target"].partition(":")[2]
         return _published(await find_pull_request(forge, caller, head=head, base=base))
 
-    async def _base(self, repository: OrderedRepository) -> str | None:
-        git_dir = private_clone(self.order, repository)
-        if repository.branch is not None or not git_dir.is_dir():
-            return repository.branch
-        try:
-            name = await self.git.run("symbolic-ref", "--quiet", "--short", "HEAD", git_dir=git_dir)
-        except GitFailed:
-            return None
-        return name.decode("utf-8", "replace").strip()
-
     def _message(self, effect: Mapping[str, Any]) -> Seen:
         relative = stand_in(self.order.run_id, effect["ordinal"], effect["target"])
         seen = self._file(effect, relative, "accepted")
-        if seen.state == "accepted" or self.means.get(effect["id"]) == "outbox":
+        means = effect.get("means") or self.means.get(effect["id"])
+        if seen.state == "accepted" or means == "outbox":
             return seen
         return unknown("a webhook cannot be read back: look there, and say what came of it")
 
@@ -182,17 +169,7 @@ def _means(order: Order) -> dict[str, str]:
 
 def main() -> int:
     """Answer one question; the exit status is 0 when it was answered."""
-    try:
-        order = Order.read(sys.stdin.buffer.readline())
-        asked = json.loads(sys.stdin.buffer.readline())
-        if os.getppid() != order.parent_pid:
-            return EXIT_PARENT_LOST
-        said = asyncio.run(answer(order, asked))
-    except (WireError, ValueError, KeyError, OSError, Refusal) as error:
-        sys.stderr.write(f"effects cannot be read back: {type(error).__name__}: {error}\n")
-        return EXIT_BAD_ORDER
-    sys.stdout.write(canonical_json(said) + "\n")
-    return 0
+    return answer_one(answer, otherwise="effects cannot be read back")
 
 
 if __name__ == "__main__":

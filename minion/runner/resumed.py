@@ -1,7 +1,7 @@
 """What a run had done before it was interrupted, read from its own events: one that goes on does the rest only.
 
 A skill's result counts from the moment its event was kept; the effects it staged were kept just before that. A
-skill without one is begun anew.
+skill without one is begun anew. The effects are kept of every run: what did not arrive may be sent again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Before:
 
 
 def keep_effect(run_dir: Path, effect: Effect, task: int) -> None:
-    """Keep what an effect says in the run's folder, so that it can be performed by whoever goes on with the run.
+    """Keep what an effect says in the run's folder (0600), so that it can be performed by whoever goes on with
+    the run, or performs again what did not arrive. Raises `OSError`.
 
     `task` counts the run's tasks from 1. One of an attempt that came to no result is overwritten.
     """
@@ -66,6 +67,15 @@ def keep_effect(run_dir: Path, effect: Effect, task: int) -> None:
     draft.write_text(canonical_json({"task": task, **said}))
     draft.chmod(0o600)
     draft.replace(path)
+
+
+def kept_effect(run_dir: Path, ordinal: int) -> tuple[int, Effect]:
+    """The effect of this number as it was kept, and the task that staged it.
+
+    Raises `OSError` when it is not there, `ValueError`, `KeyError` or `TypeError` when it is not understood.
+    """
+    kept = json.loads((run_dir / "effects" / f"{ordinal:02d}.json").read_bytes())
+    return kept.pop("task"), Effect(**kept)
 
 
 def recall(order: Order) -> Before:
@@ -150,12 +160,11 @@ def _effects(run_dir: Path, before: Before, staged_by: list[int]) -> list[Effect
     tasks = [task for task, number in enumerate(staged_by, 1) for _ in range(number)]
     for ordinal, task in enumerate(tasks, 1):
         try:
-            kept = json.loads((run_dir / "effects" / f"{ordinal:02d}.json").read_bytes())
+            kept_by, effect = kept_effect(run_dir, ordinal)
         except (OSError, ValueError) as error:
             raise Damaged("effects are not all there") from error
-        if kept.pop("task") != task or kept["ordinal"] != ordinal:
+        if kept_by != task or effect.ordinal != ordinal:
             raise Damaged("effects are not as they were kept")
-        effect = Effect(**kept)
         said = before.said.get(effect.id, effect.as_event())
         if said["digest"] != effect.as_event()["digest"] or said["key"] != effect.key:
             raise Damaged("effects are not as they were kept")

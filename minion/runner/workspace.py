@@ -103,6 +103,18 @@ def private_clone(order: Order, item: OrderedRepository) -> Path:
     return _folders(Path(order.run_dir))["git"] / f"{item.name}.git"
 
 
+async def cloned_branch(git: Git, order: Order, item: OrderedRepository) -> str | None:
+    """The branch that a run's repository was cloned at; None when it is not known any more."""
+    git_dir = private_clone(order, item)
+    if item.branch is not None or not git_dir.is_dir():
+        return item.branch
+    try:
+        name = await git.run("symbolic-ref", "--quiet", "--short", "HEAD", git_dir=git_dir)
+    except GitFailed:
+        return None
+    return name.decode("utf-8", "replace").strip()
+
+
 def prepare_git(order: Order) -> Git:
     """The way to call git for one run, its configuration written into the run's folder."""
     run_dir = Path(order.run_dir)

@@ -10,11 +10,12 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from minion.store.run_checks import confirm_delivery
 from minion.store.run_end import restate
 from minion.store.run_log import append_event
 from server.contract.digest import begins_id
 from server.contract.refusals import BadUse, NotFound, Refused
-from server.contract.run import EffectState, has_ended
+from server.contract.run import EffectState, Verdict, has_ended
 
 if TYPE_CHECKING:
     from aiosqlite import Connection
@@ -29,7 +30,10 @@ WHERE e.state IN ('unknown', 'intended')
 ORDER BY r.ordinal, e.ordinal
 """
 _UNKNOWN: Final = """
-SELECT e.*, r.routine, r.folder FROM effects AS e JOIN runs AS r ON r.id = e.run_id
+SELECT e.*, r.routine, r.folder, (SELECT json_extract(data, '$.means') FROM events
+        WHERE run_id = e.run_id AND type = 'effect.again' AND json_extract(data, '$.id') = e.id
+        ORDER BY ordinal DESC LIMIT 1) AS means
+    FROM effects AS e JOIN runs AS r ON r.id = e.run_id
 WHERE e.state = 'unknown' AND r.state NOT IN ('draft', 'validated', 'queued', 'running', 'waiting')
 ORDER BY r.ordinal, e.ordinal
 """
@@ -38,7 +42,10 @@ _WORDS: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """An effect of an ended run whose end is not known; `folder` is its run's, `intended_at` a UTC instant."""
+    """An effect of an ended run whose end is not known; `folder` is its run's, `intended_at` a UTC instant.
+
+    `means`: by which way it was performed again last; None when it was not.
+    """
 
     id: str
     run_id: str
@@ -50,6 +57,7 @@ class Unknown:
     digest: str
     intended_at: str
     detail: str | None
+    means: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,8 @@ def unsettled_effects(db: sqlite3.Connection) -> list[dict[str, Any]]:
 
 async def unknown_effects(db: Connection, run_id: str | None = None) -> list[Unknown]:
     """The same for the home's owner, of all runs or of one."""
-    names = ("id", "run_id", "routine", "folder", "kind", "target", "ordinal", "digest", "intended_at", "detail")
+    names = ("id", "run_id", "routine", "folder", "kind", "target", "ordinal", "digest", "intended_at", "detail",
+             "means")  # fmt: skip
     found = [Unknown(*(row[name] for name in names)) for row in await db.execute_fetchall(_UNKNOWN)]
     return [effect for effect in found if run_id in (None, effect.run_id)]
 
@@ -98,6 +107,15 @@ async def settle_effect(db: Connection, text: str, settled: Settlement, *, now: 
     if effect["state"] != "unknown" or again:
         says = f"The effect {effect_id} is not unknown: it is {effect['state']}."
         raise Refused("effect_settled", says, hint=f"minion effects {run_id}")
+    verdict = await keep_settlement(db, run_id, effect_id, settled, now=now)
+    told = {name: effect[name] for name in ("routine", "kind", "target")}
+    return {"effect": effect_id, "run": run_id, **told, "state": settled.state, "verdict": verdict}
+
+
+async def keep_settlement(
+    db: Connection, run_id: str, effect_id: str, settled: Settlement, *, now: str
+) -> Verdict:
+    """Write down how an effect of an ended run came out; the run's verdict now, which is sealed anew."""
     said = {"id": effect_id, "state": settled.state, "detail": settled.detail[:_WORDS], "by": settled.by}
     await append_event(db, run_id, "effect.settled", said, at=now)
     await db.execute(
@@ -105,9 +123,9 @@ async def settle_effect(db: Connection, text: str, settled: Settlement, *, now: 
         " settled_at = ? WHERE id = ?",
         (settled.state, said["detail"], settled.destination, settled.reverse, now, effect_id),
     )
-    verdict = await restate(db, run_id, settled=effect_id)
-    told = {name: effect[name] for name in ("routine", "kind", "target")}
-    return {"effect": effect_id, "run": run_id, **told, "state": settled.state, "verdict": verdict}
+    if settled.state == "delivered":
+        await confirm_delivery(db, run_id, effect_id, at=now)
+    return await restate(db, run_id, settled=effect_id)
 
 
 async def note_effect(db: Connection, effect_id: str, detail: str) -> None:

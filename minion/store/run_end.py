@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.store.claims import claim_of
+from minion.store.run_checks import CHECKS, checks_in
 from minion.store.run_log import append_event, append_home, chain_heads, insert_step, move
 from server.contract.digest import canonical_json, digest_of
 from server.contract.run import RunState, Truths, Verdict, delivery_of, has_ended, verdict_of
@@ -54,10 +55,11 @@ async def end_run(
     return end
 
 
-async def restate(db: Connection, run_id: str, *, settled: str) -> Verdict:
+async def restate(db: Connection, run_id: str, *, settled: str, again: bool = False) -> Verdict:
     """Derive an ended run's delivery and verdict anew, because an effect of it was settled; seal it again.
 
-    Readers go by the newest seal; this one names the effect, and says no other end.
+    Readers go by the newest seal; this one names the effect, and says no other end. `again`: the effect is not
+    settled yet, but about to be performed once more, and what comes of it will be sealed too.
     """
     run = await _one(db, "SELECT * FROM runs WHERE id = ?", run_id)
     truths = await _truths(db, run, run["state"])
@@ -68,6 +70,7 @@ async def restate(db: Connection, run_id: str, *, settled: str) -> Verdict:
     )
     await _remember_delivery(db, run, truths)
     sealed = {"state": run["state"], "outcome": run["outcome"], "verdict": verdict, "settled": settled}
+    sealed |= {"again": True} if again else {}
     await append_home(db, "run", run_id, sealed | await chain_heads(db, run_id))
     return verdict
 
@@ -132,7 +135,7 @@ async def prune(db: Connection, *, keep: int, now: str) -> list[str]:
 
 
 _STATES: Final[tuple[RunState, ...]] = ("completed", "failed", "cancelled", "timed_out", "interrupted", "violated")
-_SETTLED: Final = "(id NOT IN (SELECT run_id FROM effects WHERE state = 'unknown'))"
+_SETTLED: Final = "(id NOT IN (SELECT run_id FROM effects WHERE state IN ('unknown', 'intended')))"
 # A run that was resumed ended again; one whose effect was settled afterwards only got another seal.
 _END: Final = """(SELECT max(position) FROM home_chain
     WHERE ref = runs.id AND kind = 'run' AND json_extract(body, '$.settled') IS NULL)"""
@@ -146,8 +149,7 @@ SELECT at, block, data FROM events WHERE run_id = ? AND type = 'step.started'
 
 async def _truths(db: Connection, run: Mapping[str, Any], end: RunState) -> Truths:
     effects = [row["state"] for row in await _rows(db, "SELECT state FROM effects WHERE run_id = ?", run["id"])]
-    query = "SELECT data FROM events WHERE run_id = ? AND type = 'check' ORDER BY ordinal"
-    checks = [json.loads(row["data"]) for row in await _rows(db, query, run["id"])]
+    checks = checks_in(await _rows(db, CHECKS, run["id"]))
     expects = tuple((check["kind"], check["state"] == "passed") for check in checks)
     unknown = any(state == "unknown" for state in effects)
     return Truths(end, run["outcome"], delivery_of(effects), expects, unknown)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from minion.store.chained import event_body, home_body, step_body
 from minion.store.routines import nearest_name
+from minion.store.run_checks import CHECKS, checks_in
 from server.contract.digest import CHAIN_START, begins_id, first_broken_link
 from server.contract.refusals import BadUse, NotFound
 from server.contract.run import has_ended
@@ -98,7 +99,7 @@ def whole_run(db: sqlite3.Connection, run_id: str) -> dict[str, Any]:
         "blocks": _blocks(db, run_id),
         "effects": _effects(db, run_id),
         "sessions": _named_rows(db, "sessions", ("id", "engine", "sandbox", "opened_at"), run_id),
-        "checks": [json.loads(row["data"]) for row in _events(db, run_id, "check")],
+        "checks": checks_in(db.execute(CHECKS, (run_id,)).fetchall()),
         "gaps": _named_rows(db, "gaps", ("id", "gap_type", "requested_code", "description", "at"), run_id),
     }
 

@@ -188,12 +188,15 @@ async def _advance(db: Connection, position: int) -> None:
 async def _run(
     db: Connection, run_id: str, position: int, seal: dict[str, Any], since: int
 ) -> RunEnded | None:
-    """The fact of a sealed run; None where it was resumed since, for its own end comes or came later.
+    """The fact of a sealed run; None where it was resumed since, for its own end comes or came later, and where
+    an effect of it is about to be performed again: what comes of that is sealed too.
 
     An effect that is settled says something new of the routine's newest run only. What was taken in before lies
     at or before `since`.
     """
     settled = seal.get("settled") is not None
+    if seal.get("again"):
+        return None
     if settled and list(await db.execute_fetchall(_OVERTAKEN, (run_id,))):
         return None
     query = "SELECT 1 FROM home_chain WHERE ref = ? AND kind = 'run' AND position > ?"

@@ -82,7 +82,7 @@ def test_a_report_that_is_no_success_is_the_broken_link(tmp_path: Path, outcome:
 
 def test_a_message_that_did_not_arrive_is_named_with_why(tmp_path: Path) -> None:
     chain = explained(tmp_path, kept(), been_up(), slot("ran"), run(told=sent("failed")))
-    assert ends(chain) == ("delivery", "broken", f"minion effects {RUN}")
+    assert ends(chain) == ("delivery", "broken", f"minion redeliver {RUN}")
     assert chain.sentence == f"{DUE_AND}it ran, but message:slack was not delivered: d ({RUN})."
 
 

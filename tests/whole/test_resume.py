@@ -194,7 +194,6 @@ def test_without_a_word_in_the_routine_nothing_goes_on(home: Home, hook: Webhook
     )  # fmt: skip
     assert asyncio.run(open_and_go_on(home)) == []
     assert hook.texts("/ok") == []
-    assert not (Path(run["folder"]) / "effects").exists()
 
 
 def _no_order(folder: Path) -> None:

@@ -317,11 +317,11 @@ def test_why_says_it_in_one_sentence_with_one_command_and_an_exit_code(tmp_path:
     assert told.out.splitlines() == [
         "morning-report: It was due Mon 2026-01-05 09:00, and it ran, but message:slack was not delivered: d"
         f" ({RUN}).",
-        f"hint: {called(place)} effects {RUN}",
+        f"hint: {called(place)} redeliver {RUN}",
     ]
     said = printed(say(place, "why morning-report --at 2026-01-05T09:00 --json"), 1)
     assert (said["at"], said["state"], said["fix"]) == (
-        "2026-01-05T09:00:00+01:00", "broken", f"minion effects {RUN}"
+        "2026-01-05T09:00:00+01:00", "broken", f"minion redeliver {RUN}"
     )  # fmt: skip
     verbose = say(place, "why morning-report --at 2026-01-05T09:00 -v").out.splitlines()
     assert [line.split()[2] for line in verbose[:-2]] == [
