@@ -140,6 +140,9 @@ class Roster:
         current: dict[str, list[str]] = {}
         begins = self.begins()
         for kept in routines:
+            if self._ids.get(kept.name, kept.id) != kept.id:  # HQ gave another one under this name
+                self.timetable.drop(self._ids[kept.name])
+        for kept in routines:
             since = max(parse_instant(kept.changed_at), self.since or parse_instant(kept.changed_at))
             if begins.get(kept.id):
                 since = parse_instant(begins[kept.id])

@@ -237,14 +237,15 @@ class HqLink:
         """Have the store follow what is held of HQ's; also where the daemon died between the two."""
         minion = self._owner.minion
         begins, folder = begins_of(minion.home), str(hq_routines(minion.home))
+        named = {str(each["name"]): key for key, each in held(minion.home).routines.items()}
 
-        async def follow(db: Connection) -> list[str]:
+        async def follow(db: Connection) -> list[tuple[str, bool]]:
             await begin_anew(db, begins)
-            kept = await kept_named(db)
-            return [each.name for each in kept if os.path.dirname(each.source) == folder]  # noqa: PTH120 - as kept
+            theirs = [each for each in await kept_named(db) if os.path.dirname(each.source) == folder]  # noqa: PTH120 - as kept
+            return [(each.name, named.get(each.name) not in (None, each.id)) for each in theirs]
 
-        for name in await minion.writer.transact(follow):
-            await minion.routines.forget_hqs(name)
+        for name, is_another in await minion.writer.transact(follow):
+            await minion.routines.forget_hqs(name, is_another=is_another)
 
     def _read(self) -> Membership | None:
         try:

@@ -165,9 +165,13 @@ class RoutineKeeper:
             if not is_from_hq(self.home, file):
                 file.unlink()
 
-    async def forget_hqs(self, name: str) -> None:
-        """Take a routine out of use that HQ took away; not one of the minion's own. Raises `NotFound`."""
-        if not routine_files(self.home, name):
+    async def forget_hqs(self, name: str, *, is_another: bool = False) -> None:
+        """Take a routine out of use that HQ took away; not one of the minion's own. Raises `NotFound`.
+
+        `is_another`: HQ gave another routine under its name meanwhile.
+        """
+        files = routine_files(self.home, name)
+        if not files or (is_another and is_from_hq(self.home, files[0])):
             await self._forget(name)
 
     async def _forget(self, name: str) -> None:

@@ -22,8 +22,8 @@ from server.storage.committed import Happened
 from server.web.gate import MINIONS
 
 Message = TypeVar("Message", bound=BaseModel)
-# Whether whoever asked has gone away meanwhile.
-Gone = Callable[[], Awaitable[bool]]
+# Waits until whoever asked has gone away, or its token is good for nothing any more.
+Leaves = Callable[[], Awaitable[Any]]
 # After these a minion that waits may have something to hear.
 _OF_INTEREST: Final = ("order.", "routine.", "skill.")
 
@@ -32,10 +32,10 @@ def minion_routes(desk: Desk, *, version: str, ending: asyncio.Event | None = No
     """What a minion asks of HQ, and says to it, by the verb; whoever waits is answered once `ending` is set."""
     bell, ends = _Bell(desk), ending or asyncio.Event()
 
-    async def join(_: Caller, body: Any, _gone: Gone) -> dict[str, Any]:
+    async def join(_: Caller, body: Any, _leaves: Leaves) -> dict[str, Any]:
         return await desk.do(joining.join, _read(Hello, body), version=version)
 
-    async def sync(who: Caller, body: Any, _gone: Gone) -> dict[str, Any]:
+    async def sync(who: Caller, body: Any, _leaves: Leaves) -> dict[str, Any]:
         have = _read(Have, body)
         while True:
             found = await desk.read(joining.differences, who, have)
@@ -43,20 +43,24 @@ def minion_routes(desk: Desk, *, version: str, ending: asyncio.Event | None = No
             if await desk.do(handing_out.told, have, found["cursor"]):
                 return found
 
-    async def poll(who: Caller, body: Any, gone: Gone) -> dict[str, Any]:
+    async def poll(who: Caller, body: Any, leaves: Leaves) -> dict[str, Any]:
         said = _read(Beat, body)
-        await desk.do(joining.beat, said)
-        with desk.questions.listening(said.minion):
-            return await _news(desk, bell, ends, who, said, gone)
+        leaving = asyncio.ensure_future(leaves())
+        try:
+            await desk.do(joining.beat, said)
+            with desk.questions.listening(said.minion):
+                return await _news(desk, bell, ends, who, said, leaving)
+        finally:
+            leaving.cancel()
 
-    async def reports(_: Caller, body: Any, _gone: Gone) -> dict[str, Any]:
+    async def reports(_: Caller, body: Any, _leaves: Leaves) -> dict[str, Any]:
         said = _read(Reports, body)
         return await desk.do(reporting.take_reports, desk.processes, said)
 
-    async def leave(_: Caller, body: Any, _gone: Gone) -> dict[str, Any]:
+    async def leave(_: Caller, body: Any, _leaves: Leaves) -> dict[str, Any]:
         return await desk.do(joining.goodbye, _read(Goodbye, body))
 
-    async def answers(who: Caller, body: Any, _gone: Gone) -> dict[str, Any]:
+    async def answers(who: Caller, body: Any, _leaves: Leaves) -> dict[str, Any]:
         said = _read(Answers, body)
         minion = await desk.read(handing_out.answering, who, said)
         return {"taken": desk.questions.answered(minion, said.answers)}
@@ -68,24 +72,26 @@ def minion_routes(desk: Desk, *, version: str, ending: asyncio.Event | None = No
 
 
 async def _news(
-    desk: Desk, bell: _Bell, ends: asyncio.Event, who: Caller, said: Beat, gone: Gone
+    desk: Desk, bell: _Bell, ends: asyncio.Event, who: Caller, said: Beat, leaving: asyncio.Future[Any]
 ) -> dict[str, Any]:
-    """What HQ has for a minion, as soon as it has something, or when its wait is over."""
+    """What HQ has for a minion, as soon as it has something, or when its wait is over, or it left."""
     loop = asyncio.get_running_loop()
     until = loop.time() + said.wait_s
     while True:
         with bell.heard() as rung:
             found, told_before = await desk.read(handing_out.news, who, said)
             # Nobody was told of what a connection carries whose other end has died: it must not count as begun.
-            if not told_before and not await gone():
+            if not told_before and not leaving.done():
                 found = await desk.do(handing_out.hand_out, said)
             left_s = until - loop.time()
-            questions = desk.questions.take(said.minion) if found["cursor"] == said.cursor else []
+            over = left_s <= 0 or ends.is_set() or leaving.done()
+            may_ask = found["cursor"] == said.cursor and not leaving.done()
+            questions = desk.questions.take(said.minion) if may_ask else []
             nothing = not (questions or found["orders"] or found["cursor"] != said.cursor)
-            if not nothing or left_s <= 0 or ends.is_set():
+            if not nothing or over:
                 return found | {"questions": questions}
             ended = asyncio.ensure_future(ends.wait())
-            waits: set[asyncio.Future[Any]] = {rung, ended}
+            waits: set[asyncio.Future[Any]] = {rung, ended, leaving}
             await asyncio.wait(waits, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
 
@@ -128,7 +134,7 @@ class _Heard:
 
 
 def _answered(
-    verb: Callable[[Caller, Any, Gone], Awaitable[dict[str, Any]]],
+    verb: Callable[[Caller, Any, Leaves], Awaitable[dict[str, Any]]],
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answered(request: Request) -> Response:
         who: Caller = request.scope[CALLER]
@@ -138,7 +144,7 @@ def _answered(
                 body = json.loads(await request.body())
             except (ValueError, RecursionError):
                 raise BadDocument("not_json", "The message is no JSON.", hint="send one JSON object") from None
-            return JSONResponse(await verb(who, body, request.is_disconnected))
+            return JSONResponse(await verb(who, body, request.receive))
         except Refusal as refusal:
             return JSONResponse({"error": refusal.as_data()}, status_code=refusal.http_status)
         finally:

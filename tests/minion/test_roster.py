@@ -17,6 +17,8 @@ from minion.config import Home
 from minion.daemon.roster import Roster
 from minion.daemon.timetable import Timetable
 from minion.routines.files import Seen, look_at_files
+from server.contract.digest import instant, parse_instant
+from tests.minion.stored_runs import numbered_id
 from tests.whole.homes import at_work, make_home, write_routine
 
 pytestmark = pytest.mark.promise("DMN-10")
@@ -31,6 +33,7 @@ class Watched:
         self.midnight = (self.now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         self.alerts: list[tuple[str, str]] = []
         self.read: list[str] = []
+        self.begins: dict[str, str] = {}
         self.roster = self._fresh()
 
     def _fresh(self) -> Roster:
@@ -38,7 +41,7 @@ class Watched:
             Timetable(), self.minion.writer, lambda: self.now, look=lambda: look_at_files(self.minion.home),
             take_in=self._take_in, alert=lambda name, text: self.alerts.append((name, text)), zone="UTC",
             # Whatever time of day it is: nothing is due before the coming midnight.
-            since=self.midnight,
+            since=self.midnight, begins=lambda: self.begins,
         )  # fmt: skip
 
     async def _take_in(self, seen: list[Seen]) -> list:  # type: ignore[type-arg]
@@ -175,5 +178,23 @@ def test_a_new_trigger_begins_when_it_is_written_and_owes_nothing_of_before(tmp_
             await works.roster.scan(at_once=True)
             (entry,) = works.roster.timetable.entries(works.roster._ids["one"])
             assert entry.last == works.roster.since
+
+    played(scene)
+
+
+@pytest.mark.promise("JOI-4")
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_a_routine_of_another_minion_before_counts_from_where_that_one_let_go(tmp_path: Path, hours: int) -> None:
+    async def scene() -> None:
+        async with watched(tmp_path, ("own", "30 * * * *")) as (home, works):
+            moved, let_go = numbered_id("trig_", 1), works.now + timedelta(hours=hours)
+            works.begins = {moved: instant(let_go)}
+            put(home, "moved", "0 * * * *", id=moved)
+            await works.roster.scan(at_once=True)
+            await works.restart()
+            entries = works.roster.timetable.entries
+            last = {name: entries(id_)[0].last for name, id_ in works.roster._ids.items()}
+            # Slots between the hand-over and the taking in are owed; earlier ones somebody else saw to.
+            assert last == {"moved": parse_instant(instant(let_go)), "own": works.midnight}
 
     played(scene)

@@ -131,6 +131,26 @@ def test_a_name_that_comes_back_gets_its_id_and_last_delivery_back(tmp_path: Pat
     assert kept_names(tmp_path) == ["triage"]
 
 
+def test_a_name_out_of_use_goes_to_another_routine_with_an_id_of_its_own_and_back(tmp_path: Path) -> None:
+    other = numbered_id("trig_", 7)
+
+    async def story(writer: Writer) -> list[KeptRoutine]:
+        first = await keep(writer, document())
+        await remove(writer, "triage")
+        second = await keep(writer, document(content="Another's", id_=other))
+        with pytest.raises(Refused) as caught:  # in use it is nobody else's
+            await keep(writer, document(id_=first.id), replace=True)
+        assert caught.value.code == "routine_id"
+        await remove(writer, "triage")
+        return [first, second, await keep(writer, document(id_=first.id))]
+
+    first, second, again = with_store(tmp_path, story)
+    assert (second.id, second.revision, again.id, again.revision) == (other, 1, first.id, 3)
+    assert (again.document, kept_names(tmp_path)) == (first.document, ["triage"])
+    query = "SELECT routine_id, revision FROM routine_history ORDER BY rowid"
+    assert rows(tmp_path, query) == [(first.id, 1), (first.id, 2), (other, 1), (other, 2), (first.id, 3)]
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_an_id_that_belongs_to_another_routine_is_refused(tmp_path: Path, known: bool) -> None:
     async def story(writer: Writer) -> Refused:

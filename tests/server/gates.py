@@ -52,8 +52,9 @@ async def make_token(desk: Desk, scope: str, name: str = "one", **more: Any) -> 
 async def ask(
     app: App, path: str, *, method: str = "GET", host: str | None = HERE, token: str | None = None,
     headers: Iterable[tuple[str, str]] = (), body: Sequence[bytes] = (b"",), client: str = "127.0.0.1",
+    stays: bool = True,
 ) -> Answer:  # fmt: skip
-    """One request, its body in these pieces; who asked stays until it is answered."""
+    """One request, its body in these pieces; who asked stays until it is answered, or leaves once it is said."""
     said = [("host", host)] if host is not None else []
     said += [("authorization", f"Bearer {token}")] if token is not None else []
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*said, *headers)]
@@ -69,8 +70,9 @@ async def ask(
     async def receive() -> dict[str, Any]:
         if pieces:
             return pieces.pop(0)
-        await asyncio.Event().wait()
-        raise AssertionError
+        if stays:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
         told.append(message)

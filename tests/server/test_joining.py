@@ -14,7 +14,8 @@ import pytest
 
 from server.actions.desk import Desk
 from tests.server.desks import ADMIN, Asker, client_of, desk_at
-from tests.server.gates import answering, make_token
+from tests.server.gates import answering, ask, gate_of, make_token
+from tests.waiting import wait_until
 
 ALICE = "0b0c4e6e-7d1f-4e0a-9c1e-0a1b2c3d4e5f"
 BOB = "1b0c4e6e-7d1f-4e0a-9c1e-0a1b2c3d4e5f"
@@ -130,6 +131,43 @@ def test_a_minion_that_waits_hears_of_an_order_at_once_and_again_until_it_took_i
         await door.ask("poll", cursor=cursor, settled=why)
         shown = await asker.ask("get_run", run=second)
         assert (shown["state"], shown["verdict"], shown["why"]) == ("failed", "failed", "it is halted")
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.promise("JOI-6")
+def test_a_minion_that_hangs_up_is_waited_for_no_longer_and_hears_of_no_order(tmp_path: Path) -> None:
+    async def scene(desk: Desk, asker: Asker, door: Door, port: int) -> None:
+        await door.hello()
+        await asker.ask("create_routine", name="nightly", content="Triage.")
+        cursor = (await door.ask("sync"))["cursor"]
+        waiting = asyncio.create_task(door.ask("poll", cursor=cursor, wait_s=25.0))
+        assert await asyncio.to_thread(wait_until, lambda: desk.questions._polls[ALICE] == 1, 20)
+        waiting.cancel()
+        assert await asyncio.to_thread(wait_until, lambda: desk.questions._polls[ALICE] == 0, 20)
+        # Nobody can have begun the run: it is cancelled at once, and not asked of the minion.
+        run = (await asker.ask("run_routine", routine="nightly"))["run"]
+        assert (await asker.ask("cancel_run", run=run))["state"] == "cancelled"
+        assert (await door.ask("poll", cursor=cursor))["orders"] == []
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.promise("JOI-6")
+@pytest.mark.parametrize(("stays", "state"), [(True, "cancelling"), (False, "cancelled")])
+def test_an_order_counts_as_told_only_if_its_minion_was_there_to_hear_it(
+    tmp_path: Path, stays: bool, state: str
+) -> None:
+    async def scene(desk: Desk, asker: Asker, door: Door, _: int) -> None:
+        await door.hello()
+        await asker.ask("create_routine", name="nightly", content="Triage.")
+        beat = {"minion": ALICE, "cursor": (await door.ask("sync"))["cursor"]}
+        run = (await asker.ask("run_routine", routine="nightly"))["run"]
+        token = (await make_token(desk, "minion", "alice"))["token"]
+        async with gate_of(desk) as app:
+            said = [json.dumps(beat).encode()]
+            await ask(app, "/v1/minion/poll", method="POST", token=token, body=said, stays=stays)
+        assert (await asker.ask("cancel_run", run=run))["state"] == state
 
     play(tmp_path, scene)
 

@@ -216,6 +216,13 @@ def publish(made: Team, name: str, script: str) -> None:
     made.call("publish_skill", files={"SKILL.md": header, "scripts/run.py": TASK + script})
 
 
+def put_ahead(file: Path, seconds: float) -> None:
+    """Have the clock of a daemon that may be at work be so far ahead; it never reads half of what is written."""
+    draft = file.with_name(f".{file.name}")
+    draft.write_text(str(seconds))
+    draft.replace(file)
+
+
 def soon(condition: Callable[[], object], seconds: float = SOON_S) -> bool:
     """Whether it came true while a test would wait."""
     return wait_until(condition, seconds)
