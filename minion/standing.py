@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from minion.config import Config
 from minion.store.alerts import list_alerts, unsent_notices
 from minion.store.decisions import list_decisions, rejected_changes
-from minion.store.effects_ledger import unsettled_effects
 from minion.store.outbox import joined_hq
-from minion.store.overview import Reader, handled_until, last_ended_runs, runs_under_way, unsettled_slots
+from minion.store.overview import (
+    Reader,
+    handled_until,
+    last_ended_runs,
+    runs_under_way,
+    unsettled_effects,
+    unsettled_slots,
+)
 from minion.store.routines import KeptRoutine, list_routines, problem_files
 from minion.store.standing import halt_now
 from server.contract.refusals import BadDocument

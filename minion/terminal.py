@@ -1,8 +1,10 @@
-"""What the terminal can show, as the environment says: whether there are styles, whether a line can go again."""
+"""What the terminal and its desktop can show, as the environment says: styles, lines that go again, folders."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from typing import TextIO
 
 
@@ -21,3 +23,14 @@ def can_draw(stdin: TextIO | None, stdout: TextIO | None) -> bool:
     if os.environ.get("TEXTUAL_DRIVER"):
         return True
     return can_rewrite() and all(stream is not None and stream.isatty() for stream in (stdin, stdout))
+
+
+def folder_opener() -> str | None:
+    """The desktop's own program that opens a folder; None where nobody would see it open."""
+    if os.environ.get("TEXTUAL_DRIVER") or os.environ.get("SSH_CONNECTION"):
+        return None  # whoever looks is at another machine
+    if sys.platform == "darwin":
+        return shutil.which("open")
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return shutil.which("xdg-open")
+    return None

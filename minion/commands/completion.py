@@ -265,8 +265,8 @@ def _decisions(home: Home, incomplete: str) -> Found:  # noqa: ARG001
 
 
 def _unsettled(home: Home, incomplete: str) -> Found:  # noqa: ARG001
-    from minion.store.effects_ledger import unsettled_effects
     from minion.store.local_db import read_only
+    from minion.store.overview import unsettled_effects
 
     with read_only(home.store) as db:
         found = unsettled_effects(db)

@@ -13,8 +13,8 @@ from minion.commands.context import as_called, home_of, login_name, print_json, 
 from minion.commands.presentation import mark
 from minion.config import load_config
 from minion.spelling import local_time, plain
-from minion.store.effects_ledger import unsettled_effects
 from minion.store.local_db import read_only
+from minion.store.overview import unsettled_effects
 from minion.store.run_history import find_run, whole_run
 from server.contract.refusals import BadUse
 

@@ -12,9 +12,9 @@ from minion.commands.presentation import mark
 from minion.config import load_config
 from minion.spelling import local_time, plain
 from minion.store.decisions import digest_of_question, list_decisions
-from minion.store.effects_ledger import unsettled_effects
 from minion.store.local_db import read_only
 from minion.store.outbox import joined_hq
+from minion.store.overview import unsettled_effects
 
 _SHORT: Final = 12
 

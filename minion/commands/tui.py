@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import click
@@ -34,6 +35,13 @@ def command(ctx: click.Context) -> None:
         says = "The terminal view needs a terminal that can be drawn on."
         raise Refused("no_terminal", says, hint="minion status")
     from minion.clock import utc_now
+    from minion.tui.aside import Ahead
+    from minion.tui.reading import Reading
+
+    # The store is read while Textual loads, and nothing looks for garbage where there is none yet.
+    first = Ahead(Reading(home, config, utc_now).snapshot)
+    gc.disable()
     from minion.tui.tui_app import MinionApp
 
-    MinionApp(home, config, utc_now).run()
+    app = MinionApp(home, config, utc_now, first=first)
+    app.run()

@@ -13,6 +13,14 @@ from typing import Any, Final
 # What rooms without SQL of their own hold in their hands: a connection of `local_db.read_only`.
 Reader = sqlite3.Connection
 _UNDER_WAY: Final = "state_now(state) IN ('draft', 'validated', 'queued', 'running', 'waiting')"
+# An intent whose owner died stays `intended` until the next owner closes its run.
+_UNSETTLED: Final = """
+SELECT e.id, e.run_id AS run, r.routine, e.kind, e.target, e.destination, e.intended_at AS since, e.detail
+FROM effects AS e JOIN runs AS r ON r.id = e.run_id
+WHERE e.state IN ('unknown', 'intended')
+    AND state_now(r.state) NOT IN ('draft', 'validated', 'queued', 'running', 'waiting')
+ORDER BY r.ordinal, e.ordinal
+"""
 _SLOT: Final = ("routine_id", "routine", "trigger", "key", "due_at", "shown", "count", "state", "why", "run_id",
                 "decision_id", "noticed_at", "settled_at")  # fmt: skip
 
@@ -30,6 +38,14 @@ def last_ended_runs(db: Reader) -> dict[str, dict[str, Any]]:
     query = f"SELECT {told} FROM runs WHERE NOT {_UNDER_WAY} GROUP BY routine"  # noqa: S608 - our words
     names = ("id", "verdict", "created_at", "ended_at")
     return {row["routine"]: {name: row[name] for name in names} for row in db.execute(query).fetchall()}
+
+
+def unsettled_effects(db: Reader) -> list[dict[str, Any]]:
+    """The effects of ended runs that nobody knows the end of, oldest first.
+
+    Each with `id run routine kind target destination since detail`; `since` is when it was about to be performed.
+    """
+    return [dict(row) for row in db.execute(_UNSETTLED).fetchall()]
 
 
 def unsettled_slots(db: Reader) -> list[dict[str, Any]]:

@@ -5,9 +5,28 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """Something that was begun before anybody waits for it: `answer` is called in a thread from now on."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._future: Future[T] = Future()
+        threading.Thread(target=self._run, args=(work,), name="ahead", daemon=True).start()
+
+    def answer(self) -> T:
+        """What it came to, or raises; waits for it."""
+        return self._future.result()
+
+    def _run(self, work: Callable[[], T]) -> None:
+        try:
+            self._future.set_result(work())
+        except Exception as problem:  # noqa: BLE001 - it is raised where it is waited for
+            self._future.set_exception(problem)
 
 
 async def aside(work: Callable[[], T]) -> T:

@@ -13,9 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 
-from minion.store.decisions import changes_of
-from minion.store.effects_ledger import unsettled_effects
-from minion.store.overview import Reader
 from minion.tui.aside import aside
 from minion.tui.lines import text
 from minion.tui.screens.asking import Confirm, Deciding
@@ -23,6 +20,7 @@ from minion.tui.steering import login_name
 from server.contract.refusals import Refusal
 
 if TYPE_CHECKING:
+    from minion.store.overview import Reader
     from minion.tui.tui_app import MinionApp
 
 UNDER_WAY = ("queued", "running", "waiting")
@@ -172,6 +170,8 @@ class Deeds(Screen[None]):
             return self.say("Nothing waits for a decision here.")
         decision = wanted[0]["id"] if wanted else str(subject.decision)
         question = wanted[0]["question"] if wanted else "What changed was rejected. Approve it after all?"
+        from minion.store.decisions import changes_of
+
         try:
             changes = await aside(lambda: self.minion.reading.read(lambda db: changes_of(db, decision)))
         except Refusal as refusal:
@@ -188,6 +188,8 @@ class Deeds(Screen[None]):
         return None
 
     async def _settle(self, effect: str) -> None:
+        from minion.store.overview import unsettled_effects
+
         def look(db: Reader) -> list[dict[str, Any]]:
             return [item for item in unsettled_effects(db) if item["id"] == effect]
 

@@ -18,14 +18,16 @@ from server.contract.digest import parse_instant
 
 # The command line's colours as a theme has them.
 _COLOURS: Final = {
-    "green": "$text-success", "red": "$text-error", "yellow": "$text-warning", "blue": "$text-accent",
+    "green": "$text-success", "red": "$text-error", "yellow": "$text-warning", "blue": "$text-primary",
     "cyan": "$text-secondary", "white": "$foreground",
 }  # fmt: skip
-DIM: Final = "$text-muted"
+DIM: Final = "$foreground 60%"
 GAP: Final = 2
 _BARS: Final = "▁▂▃▄▅▆▇█"
 # A run that takes as long as most stands so high.
 _USUAL: Final = 2
+# A line longer than this is nothing that people read.
+_LONG: Final = 2000
 _NEAR: Final = timedelta(days=6, hours=12)
 
 
@@ -49,6 +51,15 @@ def text(words: object, style: str = "") -> Content:
     """Text as one line without control characters, in one style."""
     line = plain(str(words)).replace("\n", " ").replace("\t", " ")
     return Content.styled(line, style) if style else Content(line)
+
+
+def paragraphs(words: object, *, lines: int = 200, style: str = "") -> Content:
+    """Text as the lines it has, at most so many, without control characters."""
+    # A text of megabytes is cut before each of its characters is looked at.
+    told = plain(str(words)[: lines * _LONG]).expandtabs(4).splitlines()
+    shown = [line[:_LONG] for line in told[:lines]]
+    cut = ["…"] if len(told) > lines else []
+    return Content.styled("\n".join([*shown, *cut]), style)
 
 
 def colour_of(word: str) -> str:
@@ -164,6 +175,19 @@ def moment(at: str | None, now: datetime, zone: str) -> str:
         return ""
     here = parse_instant(at) if at.endswith("Z") else datetime.fromisoformat(at)
     return _moment(here.astimezone(ZoneInfo(zone)), now.astimezone(ZoneInfo(zone)))
+
+
+def stamp(at: str | None, now: datetime, zone: str) -> str:
+    """As `moment`, with the time of day also where the date is said: for lists of what happened."""
+    said = moment(at, now, zone)
+    if at is None or ":" in said:
+        return said
+    return f"{said} {parse_instant(at).astimezone(ZoneInfo(zone)):%H:%M}"
+
+
+def dated(at: str | None, zone: str) -> str:
+    """An instant in full, as a zone's clock shows it; empty when there is none."""
+    return f"{parse_instant(at).astimezone(ZoneInfo(zone)):%a %Y-%m-%d %H:%M:%S %Z}" if at else ""
 
 
 def due(at: str, now: datetime) -> str:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 
 from minion.spelling import plain
 from minion.tui.aside import aside
 from minion.tui.deeds import Deeds
+from minion.tui.reading import understood
+from minion.tui.widgets.keyline import KeyLine
+from minion.tui.widgets.listing import Listing, refused
 from minion.tui.widgets.masthead import Masthead
 from server.contract.refusals import Refusal
 
@@ -46,7 +49,7 @@ class Place(Deeds):
         yield from self.body()
         if self.finds:
             yield Input(placeholder="find …", id="find", compact=True)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def body(self) -> ComposeResult:
         """What stands between head and keys."""
@@ -61,12 +64,21 @@ class Place(Deeds):
 
     def renew(self) -> None:
         """Show what is known now: something was found, sought or read, or time went by."""
-        if not self.is_mounted:
+        if not self.is_attached or not self.query(Masthead):
             return
         head = self.query_one(Masthead)
         head.snapshot, head.now = self.minion.snapshot, self.minion.clock()
-        if self.found is not None or self.refusal is not None:
-            self.show()
+        if self.found is None and self.refusal is None:
+            return
+        try:
+            understood(self.show)
+        except Refusal as refusal:
+            for listing in self.query(Listing):
+                listing.show(refused(refusal, listing.room))
+
+    def on_mount(self) -> None:
+        """Show at once what is known already."""
+        self.renew()
 
     def on_screen_resume(self) -> None:
         """Look when the screen comes to the front."""
@@ -92,8 +104,7 @@ class Place(Deeds):
             self._looking = False
 
     async def _look_once(self) -> None:
-        snapshot = await aside(self.minion.reading.snapshot)
-        self.minion.take(snapshot)
+        await self.minion.look()
         try:
             self.found, self.refusal = await aside(lambda: self.read(self.minion.reading)), None
         except Refusal as refusal:

@@ -61,6 +61,10 @@ class Reading:
         self.config = config
         self.clock = clock
 
+    def live(self) -> Mapping[str, Any] | None:
+        """What the daemon says of itself; None where none runs."""
+        return live_now(self.home, within_s=_PATIENCE_S)
+
     def snapshot(self) -> Snapshot:
         """How the minion stands now. Raises nothing: what cannot be read stands among its problems."""
         problems: list[Refusal] = []
@@ -78,7 +82,7 @@ class Reading:
         now = self.clock()
         try:
             self.config = load_config(self.home)
-            live = live_now(self.home, within_s=_PATIENCE_S)
+            live = self.live()
             files = {file.stem for file in all_routine_files(self.home)}
         except Refusal as refusal:
             problems.append(refusal)
@@ -102,8 +106,13 @@ class Reading:
         row cannot be understood.
         """
         with read_only(self.home.store) as db:
-            try:
-                return look(db)
-            except _ALTERED as error:
-                says = f"A row of the run store cannot be understood ({type(error).__name__})."
-                raise StoreUnreadable("row_unreadable", says, hint="minion verify") from error
+            return understood(lambda: look(db))
+
+
+def understood(work: Callable[[], T]) -> T:
+    """What `work` makes of rows that it reads. Raises `StoreUnreadable` where one cannot be understood."""
+    try:
+        return work()
+    except _ALTERED as error:
+        says = f"A row of the run store cannot be understood ({type(error).__name__})."
+        raise StoreUnreadable("row_unreadable", says, hint="minion verify") from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import importlib
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -13,16 +16,20 @@ from textual.screen import Screen
 
 from minion.clock import Clock
 from minion.config import Config, Home
-from minion.tui.aside import aside
+from minion.tui.aside import Ahead, aside
 from minion.tui.deeds import Subject
 from minion.tui.messages import Changed
-from minion.tui.outlook import Outlook, outlook
 from minion.tui.place import Place
 from minion.tui.reading import Reading, Snapshot
 from minion.tui.screens.home import HomeScreen
 from minion.tui.steering import Steering
 from minion.tui.watching import Watcher
 from server.contract.refusals import Refusal
+
+if TYPE_CHECKING:
+    from textual.driver import Driver
+
+    from minion.tui.outlook import Outlook
 
 # The screens that a key of their own leads to, in the order of the keys.
 PLACES: Final = (
@@ -40,6 +47,9 @@ _SCREENS: Final = {
     "gaps": ("gaps", "GapsScreen"), "inbox": ("inbox", "InboxScreen"), "skills": ("skills", "SkillsScreen"),
     "effects": ("effects", "EffectsScreen"), "why": ("why", "WhyScreen"),
 }  # fmt: skip
+_AFTERWARDS_S: Final = 0.2
+# So long what was begun ahead is waited for before anything is drawn.
+_AT_ONCE_S: Final = 0.3
 _MINUTE: Final = timedelta(minutes=1)
 
 
@@ -54,18 +64,36 @@ class MinionApp(App[None]):
         *(Binding(key, f"go('{name}')", title, show=False) for key, name, title in PLACES),
     ]
 
-    def __init__(self, home: Home, config: Config, clock: Clock) -> None:
+    def __init__(
+        self, home: Home, config: Config, clock: Clock, *, first: Ahead[Snapshot] | None = None
+    ) -> None:
+        """`first` is the first snapshot, which somebody began to make already."""
         super().__init__()
         self.clock = clock
         self.reading = Reading(home, config, clock)
+        self._first = first
         self.steering = Steering(self, home)
         self.snapshot: Snapshot | None = None
         self.outlook: Outlook | None = None
         self._watcher = Watcher(home, self._changed)
         self._known: Any = None
 
-    def on_mount(self) -> None:
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's choice, but for a driver of terminals that takes no processor time while nobody types."""
+        chosen = super().get_driver_class()
+        if chosen.__name__ != "LinuxDriver":
+            return chosen
+        from minion.tui.quiet_driver import QuietDriver
+
+        return QuietDriver
+
+    async def on_mount(self) -> None:
         """Begin with the home screen, and to watch."""
+        if self._first is not None:
+            # Almost always there by now; then the first thing that is drawn is all there is to see.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AT_ONCE_S):
+                    self.snapshot = await aside(self._first.answer)
         self.push_screen(HomeScreen())
         self._watcher.begin()
         self._tick()
@@ -76,11 +104,13 @@ class MinionApp(App[None]):
 
     def on_changed(self, _: Changed) -> None:
         """Have the screen in front look again."""
-        if isinstance(self.screen, Place):
-            self.screen.look()
+        if (place := self._place()) is not None:
+            place.look()
 
-    def take(self, found: Snapshot) -> None:
-        """Go by a new snapshot; find out what follows from it where that may be another thing now."""
+    async def look(self) -> None:
+        """Make a new snapshot and go by it; find out what follows from it where that may be another thing now."""
+        first, self._first = self._first, None
+        found = await aside(self.reading.snapshot if first is None else first.answer)
         self.snapshot = found
         said = found.document
         known = None if said is None else [
@@ -88,9 +118,16 @@ class MinionApp(App[None]):
         ]  # fmt: skip
         if known is not None and known != self._known:
             self._known = known
-            self.run_worker(self._look_ahead(found), group="outlook", exclusive=True)
+            # What was read is shown first: this takes a while, and the processor.
+            self.set_timer(_AFTERWARDS_S, lambda: self._begin_outlook(found))
+
+    def _begin_outlook(self, found: Snapshot) -> None:
+        gc.enable()  # the command began without: until the first paint there is nothing to be found
+        self.run_worker(self._look_ahead(found), group="outlook", exclusive=True)
 
     async def _look_ahead(self, found: Snapshot) -> None:
+        from minion.tui.outlook import outlook
+
         try:
             self.outlook = await aside(lambda: self.reading.read(
                 lambda db: outlook(db, zone=found.config.timezone, now=found.now, runs=found.runs)
@@ -101,8 +138,13 @@ class MinionApp(App[None]):
 
     def refresh_places(self) -> None:
         """Have the screen in front show what is known now."""
-        if isinstance(self.screen, Place):
-            self.screen.renew()
+        if (place := self._place()) is not None:
+            place.renew()
+
+    def _place(self) -> Place | None:
+        """The screen in front, unless a question stands before it or the view is about to end."""
+        front = self.screen_stack[-1] if self.screen_stack else None
+        return front if isinstance(front, Place) else None
 
     def _changed(self) -> None:
         self.post_message(Changed())  # which may be called from any thread

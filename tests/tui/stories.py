@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from minion.app import initialise
 from minion.config import Config, Home, load_config, save_config
@@ -123,7 +124,7 @@ class Shelf:
         count: int = 1,
     ) -> None:  # fmt: skip
         """A slot of a routine and what became of it."""
-        shown = due.astimezone(datetime.now(UTC).tzinfo).isoformat()
+        shown = due.astimezone(ZoneInfo(ZONE)).isoformat()
         key = f"cron|{ZONE}|{instant(due)}"
         opens: SlotState = state if state in ("missed", "skipped") else "due"
         record = SlotRecord(
@@ -209,6 +210,31 @@ async def under_way_now(shelf: Shelf) -> None:
         "pr-review", before(minutes=1, seconds=52), seconds=100, tell=under_way, end=None, trigger="api",
         engine="claude-code", dollars=0.08,
     )  # fmt: skip
+
+
+async def held_one(shelf: Shelf) -> None:
+    """The week, and a strict routine that waits for a person since its skill has changed."""
+    await a_week(shelf)
+    await shelf.routine("careful-audit", cron="30 7 * * *", lock="strict")
+    await shelf.run("careful-audit", before(days=2), seconds=12)
+    await shelf.question("careful-audit")
+
+
+async def many_runs(shelf: Shelf) -> None:
+    """As many runs as are kept, of 50 steps each."""
+
+    def told(teller: Teller) -> None:
+        teller.beginning()
+        for number in range(47):
+            teller.step(f"bash {number}", kind="tool_call")
+        teller.step("LLM-EXECUTE-PROMPT").report().leave()
+        teller.block(CODES[3], "SCR-PUSH-BRANCH")
+
+    names = [f"routine-{number:02d}" for number in range(20)]
+    for name in names:
+        await shelf.routine(name, cron="0 * * * *")
+    for number in range(200):
+        await shelf.run(names[number % 20], before(hours=200 - number), tell=told, dollars=0.05)
 
 
 def make_home(folder: Path, story: Story | None, *, name: str = "alice") -> tuple[Home, Config]:

@@ -14,8 +14,8 @@ from minion.cli import minion
 from minion.commands.completion import candidates
 from minion.config import Config, held, write_private
 from minion.store.decisions import Answer, answer_decision
-from minion.store.effects_ledger import unsettled_effects
 from minion.store.local_db import read_only
+from minion.store.overview import unsettled_effects
 from minion.store.run_events import EventReader, run_events
 from minion.store.writer import Writer
 from server.contract.digest import canonical_json

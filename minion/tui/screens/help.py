@@ -19,7 +19,9 @@ _KEYS: Final = (
         ("enter", "open what stands under the cursor"),
         ("w", "why: the first broken link from due to delivered"),
         ("/", "find: narrow the list while you type; Escape shows all again"),
-        ("tab", "the next part of the screen"),
+        ("tab", "the next part of the screen;  → ← in a run: to what is said of a step, and back"),
+        ("o", "open a run's folder, where there is a desktop"),
+        ("y", "copy: a run's id, the command that mends it or takes it back"),
         ("escape", "back"),
     )),
     ("Steer", (
@@ -40,6 +42,7 @@ _KEYS: Final = (
         ("✓ ○", "ok: checked or confirmed;  unchecked: only it says so"),
         ("✗ ◐ ?", "failed or not delivered;  a part of it;  cannot be told"),
         ("● – !", "running or due;  skipped, paused or off;  held for you"),
+        ("▣ ◇", "a rigid block: trusted code in its order;  an elastic one: the session decides"),
         ("▁▂▃▄▅", "one run each: how long it took against the others"),
     )),
 )  # fmt: skip

@@ -32,7 +32,7 @@ from minion.tui.needs import Need, needs_of
 from minion.tui.place import Place
 from minion.tui.reading import Snapshot
 from minion.tui.widgets.listing import Entry, Listing, in_columns, still
-from minion.tui.widgets.strip import LEGEND, day_strip
+from minion.tui.widgets.strip import day_strip, legend, signs_of
 from server.contract.digest import parse_instant
 
 _NEEDS: Final = (
@@ -46,6 +46,7 @@ _RUNNING: Final = (
     Column("", least=12), Column(""), Column("", right=True), Column("", spare=2), Column("", spare=1),
 )  # fmt: skip
 _NAMES: Final = 24
+_NOTHING_YET: Final = "No routines yet: minion routine new --list"
 _STATES: Final = {"paused": "paused", "hq": "at HQ", "problem": "bad file", "held": "held", "waiting": "waiting"}
 
 
@@ -58,11 +59,13 @@ class HomeScreen(Place):
 
     def __init__(self) -> None:
         super().__init__()
+        self.found = True  # all that is shown is the snapshot, which every screen needs
         self._needs: dict[str, Need] = {}
         self._second: Timer | None = None
 
     def body(self) -> ComposeResult:
-        """The board, and below it what takes longer to find out."""
+        """What is wrong with the minion itself, the board, and what takes longer to find out."""
+        yield Static(id="trouble")
         yield Listing(id="board")
         yield Static(id="outlook")
 
@@ -95,14 +98,19 @@ class HomeScreen(Place):
         found, now = self.minion.snapshot, self.minion.clock()
         if found is None:
             return
+        trouble = list(_trouble(found))
+        panel = self.query_one("#trouble", Static)
+        panel.display = bool(trouble)
+        panel.update(Content("\n").join(trouble))
         board = self.query_one(Listing)
         board.show(list(self._entries(found, now)))
         self.query_one("#outlook", Static).update(self._outlook(found))
         self._keep_time(found)
 
     def _entries(self, found: Snapshot, now: datetime) -> Iterator[Entry]:
-        yield from self._problems(found)
         if found.document is None:
+            if not found.problems:
+                yield Entry(still(text(_NOTHING_YET, DIM)))
             return
         needs = [need for need in needs_of(found) if self.matches(need.name, need.says, need.word)]
         self._needs = {need.key: need for need in needs}
@@ -116,26 +124,12 @@ class HomeScreen(Place):
         yield from self._under_way(found, now)
         yield from self._day(found, now)
 
-    def _problems(self, found: Snapshot) -> Iterator[Entry]:
-        for refusal in found.problems:
-            yield Entry(still(sign("problem") + text(f" {refusal.sentence}", "$text-error")))
-            yield Entry(still(text(f"  hint: {refusal.hint}", DIM)))
-        live = found.live
-        if live is None:
-            says = "No daemon runs this minion: nothing starts by itself, and this view only looks."
-            yield Entry(still(sign("warning") + text(f" {says} Start it: minion up", "$text-warning")))
-        elif live.get("health") != "ok":
-            for words in live.get("trouble") or ():
-                yield Entry(still(sign("warning") + text(f" {words}", "$text-warning")))
-            if live.get("fix"):
-                yield Entry(still(text(f"  hint: {live['fix']}", DIM)))
-
     def _routines(self, found: Snapshot, now: datetime) -> Iterator[Entry]:
         assert found.document is not None  # noqa: S101 - told apart by who calls
         items = [item for item in found.document["routines"] if self.matches(item["name"], item["state"])]
         yield Entry(lambda width: titled("ROUTINES", width))
         if not items:
-            words = "No routines yet: minion routine new --list" if not self.sought else "No routine is called so."
+            words = "No routine is called so." if self.sought else _NOTHING_YET
             yield Entry(still(text(words, DIM)))
             return
         heads: list[Cell] = [text(column.title, DIM) for column in _ROUTINES]
@@ -167,7 +161,7 @@ class HomeScreen(Place):
                 by_name.setdefault(slot["routine"], []).append(slot)
         if not by_name:
             return
-        yield Entry(lambda width: titled("24 HOURS", width, LEGEND))
+        yield Entry(lambda width: titled("24 HOURS", width, legend()))
         widest = min(max(map(len, by_name)), _NAMES)
         for name, slots in sorted(by_name.items()):
             yield Entry(_strip(name, slots, now, widest), f"strip:{name}")
@@ -197,6 +191,22 @@ class HomeScreen(Place):
     def on_listing_opened(self, event: Listing.Opened) -> None:
         """Show more of what was chosen."""
         self.minion.open(event.key, self.subject)
+
+
+def _trouble(found: Snapshot) -> Iterator[Content]:
+    """What could not be read, and what is wrong with the daemon; each with what mends it."""
+    for refusal in found.problems:
+        yield sign("problem") + text(f" {refusal.sentence}", "$text-error")
+        yield text(f"  hint: {refusal.hint}", DIM)
+    live = found.live
+    if live is None:
+        says = " No daemon: nothing starts by itself, this view only looks. Start: minion up"
+        yield sign("warning") + text(says, "$text-warning")
+    elif live.get("health") != "ok":
+        for words in live.get("trouble") or ():
+            yield sign("warning") + text(f" {words}", "$text-warning")
+        if live.get("fix"):
+            yield text(f"  hint: {live['fix']}", DIM)
 
 
 def _need(need: Need, now: datetime, zone: str) -> Sequence[Cell]:
@@ -251,9 +261,11 @@ def _live(run: Mapping[str, Any], far: Mapping[str, Any], now: datetime) -> Sequ
 
 
 def _strip(name: str, slots: Sequence[Mapping[str, Any]], now: datetime, widest: int) -> Any:
+    signs = signs_of(slots)
+
     def line(width: int) -> Content:
         shown = text(name).truncate(widest, ellipsis=True).pad_right(max(0, widest - len(name)))
-        return shown + "  " + day_strip(slots, now, width - widest - 2)
+        return shown + "  " + day_strip(signs, now, width - widest - 2)
 
     return line
 

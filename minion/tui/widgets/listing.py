@@ -16,7 +16,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.visual import Visual
 
-from minion.tui.lines import Cell, Column, laid_out
+from minion.tui.lines import DIM, Cell, Column, laid_out, text
+from server.contract.refusals import Refusal
 
 # Makes a line for a width in cells.
 Line = Callable[[int], Content]
@@ -63,7 +64,7 @@ class Listing(ScrollView, can_focus=True):
         Binding("pageup", "page(-1)", "page up", show=False),
         Binding("home,g", "to_end(-1)", "top", show=False),
         Binding("end,G", "to_end(1)", "end", show=False),
-        Binding("enter", "open", "open"),
+        Binding("enter", "open", "open", key_display="enter"),
     ]
     COMPONENT_CLASSES = {"listing--chosen", "listing--hover"}  # noqa: RUF012
     DEFAULT_CSS = """
@@ -100,8 +101,8 @@ class Listing(ScrollView, can_focus=True):
 
     @property
     def room(self) -> int:
-        """How many cells a line has, beside the cursor's sign."""
-        return max(20, self.scrollable_content_region.width - len(_SIGN))
+        """How many cells a line has, between the cursor's sign and a margin of one."""
+        return max(20, self.scrollable_content_region.width - len(_SIGN) - 1)
 
     @property
     def chosen(self) -> str | None:
@@ -131,14 +132,17 @@ class Listing(ScrollView, can_focus=True):
         return False
 
     def watch_at(self, at: int | None) -> None:
-        """Keep what is chosen in sight."""
+        """Keep what is chosen in sight, and say that it is chosen."""
+        self._show_at(at)
+        if at is not None and self.chosen is not None:
+            self.post_message(self.Moved(self, self.chosen))
+
+    def _show_at(self, at: int | None) -> None:
         if at is None:
             return
         # What stands above the first line that can be chosen is its title: it is shown with it.
         top = 0 if not any(entry.key for entry in self.entries[:at]) else at
         self.scroll_to_region(Region(0, top, 1, at - top + 1), animate=False, force=True, immediate=True)
-        if self.chosen is not None:
-            self.post_message(self.Moved(self, self.chosen))
 
     def render_line(self, y: int) -> Strip:
         """The strip of one line of the widget."""
@@ -156,8 +160,9 @@ class Listing(ScrollView, can_focus=True):
         return strips[0].extend_cell_length(width, style.rich_style).apply_meta({"line": number})
 
     def on_resize(self, _: Resize) -> None:
-        """Make every line anew: there is more room, or less."""
+        """Make every line anew: there is more room, or less; what is chosen stays in sight."""
         self.refresh()
+        self._show_at(self.at)
 
     def on_mouse_move(self) -> None:
         """Nothing: the line under the mouse is told by what it carries."""
@@ -200,3 +205,15 @@ class Listing(ScrollView, can_focus=True):
 
     def _places(self) -> list[int]:
         return [number for number, entry in enumerate(self.entries) if entry.key is not None]
+
+
+def folded(content: Content, width: int, *, key: str | None = None, indent: int = 0) -> list[Entry]:
+    """A long line as several of `width` cells at most, the later ones indented; the first one can be chosen."""
+    first, *rest = content.wrap(max(20, width - indent)) or [content]
+    return [Entry(still(first), key), *(Entry(still(Content(" " * indent) + line)) for line in rest)]
+
+
+def refused(refusal: Refusal, width: int) -> list[Entry]:
+    """What stands in a list's place when it could not be read: why, and what to do."""
+    says = text("✗ ", "$text-error") + text(refusal.sentence)
+    return [*folded(says, width, indent=2), *folded(text(f"  hint: {refusal.hint}", DIM), width, indent=2)]
