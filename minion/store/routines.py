@@ -72,7 +72,9 @@ async def keep_routine(
         (routine_id, name, revision, text, digest, source, now, now),
     )
     await _remember(db, routine_id, name, revision, text, digest, now)
-    if old is not None and (old["removed_at"] is not None or json.loads(old["document"]).get("paused")):
+    # One of HQ's that was out of use has another name now: had it been elsewhere, it would begin anew.
+    gone = old is not None and old["removed_at"] is not None and document["id"] is None
+    if old is not None and (gone or json.loads(old["document"]).get("paused")):
         # What fell due while it was paused, or not there, is not due now.
         await db.execute("UPDATE schedules SET handled_until = ? WHERE routine_id = ?", (now, routine_id))
     rows = list(await db.execute_fetchall("SELECT * FROM routines WHERE id = ?", (routine_id,)))

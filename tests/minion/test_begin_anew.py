@@ -140,3 +140,20 @@ def test_a_name_that_hq_gave_to_another_routine_is_gone_by_and_the_one_before_is
             assert set(await going.by()) == expected
 
     goes(tmp_path, story)
+
+
+@pytest.mark.promise("JOI-4")
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_routine_that_hq_gave_another_name_still_owes_the_slots_it_owed(tmp_path: Path, anew: bool) -> None:
+    async def story(home: Home, going: Going) -> None:
+        take_in(home, said("e:1", given(1, NOW)), {})
+        await going.by()
+        await going.minion.writer.transact(lambda db: advance(db, [(id_of(1), CRON, LATER)]))
+        going.begin()
+        await going.by()
+        take_in(home, said("e:2", given(1, NOW, "weekly")), {})
+        if anew:
+            going.begin()
+        assert await going.by() == {(id_of(1), "weekly"): parse_instant(LATER)}
+
+    goes(tmp_path, story)
