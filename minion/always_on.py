@@ -55,6 +55,8 @@ _LOOK_SELDOM_S: Final = 60.0
 _FILES_A_SECOND: Final = 50
 EXIT_DEFECT: Final = 70
 _STOPPED: Final = "the minion was stopped"
+# After these something may be held for a person, or be well again: who was told of it should hear so at once.
+_MAY_MEND: Final = ("run", "decide", "settle", "effects.check", "redeliver")
 log = logging.getLogger("minion")
 
 
@@ -232,7 +234,7 @@ class Daemon:
         try:
             return await do(Owner(self.minion, self), verb, params, asker)
         finally:
-            if verb in ("run", "decide", "redeliver"):  # it may have been held, or be well again
+            if verb in _MAY_MEND:
                 self._slot_left()
 
     async def _until_stopped(self) -> None:

@@ -144,7 +144,8 @@ class Roster:
                 self.timetable.drop(self._ids[kept.name])
         for kept in routines:
             since = max(parse_instant(kept.changed_at), self.since or parse_instant(kept.changed_at))
-            if begins.get(kept.id):
+            # What HQ changes of a routine that goes on here begins when it is changed, as one's own does.
+            if begins.get(kept.id) and kept.id not in by_routine:
                 since = parse_instant(begins[kept.id])
             entries = entries_of(
                 kept.id, kept.document, default_zone=self.zone, since=since,

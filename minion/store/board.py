@@ -34,7 +34,7 @@ _UNDER_WAY: Final = """
 SELECT r.id, r.engine, r.usage, json_array_length(r.canonical) AS blocks,
     (SELECT count(*) FROM block_runs b WHERE b.run_id = r.id) AS entered,
     (SELECT json_extract(e.data, '$.code') FROM events e WHERE e.run_id = r.id AND e.type = 'step.started'
-        ORDER BY e.ordinal DESC LIMIT 1) AS step,
+        AND json_extract(e.data, '$.kind') = 'step' ORDER BY e.ordinal DESC LIMIT 1) AS step,
     (SELECT json_extract(t.document, '$.limits.dollars') FROM routines t WHERE t.id = r.routine_id) AS cap
 FROM runs r WHERE state_now(r.state) IN ('running', 'waiting')
 """
@@ -48,7 +48,7 @@ SELECT gap_type, requested_code, count(DISTINCT run_id) AS runs, min(at) AS firs
 FROM gaps GROUP BY gap_type, requested_code ORDER BY runs DESC, last_at DESC
 """
 _NEWEST_GAP: Final = """
-SELECT run_id, description FROM gaps WHERE gap_type = ? AND requested_code = ? ORDER BY at DESC, id DESC LIMIT 1
+SELECT run_id, routine, description FROM gaps WHERE gap_type = ? AND requested_code = ? ORDER BY at DESC, id DESC LIMIT 1
 """
 _BLOCKED: Final = """
 SELECT DISTINCT routine FROM gaps WHERE gap_type = ? AND requested_code = ? ORDER BY routine
@@ -115,7 +115,8 @@ def slots_since(db: Reader, since: datetime) -> list[dict[str, Any]]:
 def gaps_found(db: Reader) -> list[dict[str, Any]]:
     """The gaps that kept runs met, merged by type and code, most runs first.
 
-    Each with `gap_type requested_code runs first_at last_at routines run description`, the last two of its newest.
+    Each with `gap_type requested_code runs first_at last_at routines run routine description`, the last three of
+    its newest.
     """
     found = []
     for row in db.execute(_GAPS).fetchall():
@@ -123,6 +124,7 @@ def gaps_found(db: Reader) -> list[dict[str, Any]]:
         newest = db.execute(_NEWEST_GAP, which).fetchone()
         routines = [each["routine"] for each in db.execute(_BLOCKED, which).fetchall()]
         found.append({
-            **dict(row), "routines": routines, "run": newest["run_id"], "description": newest["description"],
+            **dict(row), "routines": routines, "run": newest["run_id"], "routine": newest["routine"],
+            "description": newest["description"],
         })  # fmt: skip
     return found

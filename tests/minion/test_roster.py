@@ -196,5 +196,8 @@ def test_a_routine_of_another_minion_before_counts_from_where_that_one_let_go(tm
             last = {name: entries(id_)[0].last for name, id_ in works.roster._ids.items()}
             # Slots between the hand-over and the taking in are owed; earlier ones somebody else saw to.
             assert last == {"moved": parse_instant(instant(let_go)), "own": works.midnight}
+            put(home, "moved", "15 * * * *", id=moved)
+            await works.roster.scan(at_once=True)
+            assert entries(moved)[0].last == works.midnight, "a schedule that is changed here owes nothing of before"
 
     played(scene)

@@ -3,101 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from textual.app import ComposeResult
 from textual.content import Content
 
 from minion.spelling import MARKS
 from minion.tui.deeds import Subject
-from minion.tui.lines import DIM, colour_of, text, titled
-from minion.tui.place import Place
-from minion.tui.reading import Reading
-from minion.tui.widgets.listing import Entry, Listing, still
+from minion.tui.lines import DIM, colour_of, text
+from minion.tui.list_place import ListPlace
+from minion.tui.reading import Reading, understood
+from minion.tui.widgets.listing import Entry, Listing, folded, still
+from minion.tui.widgets.table import Table
+from server.contract.refusals import NotFound
 
 if TYPE_CHECKING:
     from minion.why.chain import Chain
 
 _WORDS: Final = {"holds": "ok"}
+_WORD: Final = 10
+_NAME: Final = 10
 
 
-class WhyScreen(Place):
+class WhyScreen(ListPlace):
     """One routine with all its links, or every routine with its first broken one."""
 
+    headed: ClassVar[str] = "WHY"
+    copies: ClassVar[bool] = True
     deeds: ClassVar[frozenset[str]] = frozenset({"why", "run_now", "cancel_run", "pause", "decide", "halt"})
-
-    def __init__(self, routine: str | None = None) -> None:
-        super().__init__()
-        self._about = routine
-
-    def body(self) -> ComposeResult:
-        """The links."""
-        yield Listing(id="list")
 
     @property
     def subject(self) -> Subject:
         """The routine that is explained."""
-        key = self.query_one(Listing).chosen or ""
-        return Subject(self._about or key.partition(":")[2] or None)
+        return Subject(self.about or self.chosen.partition(":")[2] or None)
+
+    @property
+    def to_copy(self) -> tuple[str, str] | None:
+        """The command that mends it."""
+        name = self.subject.routine
+        chain = next((chain for chain in self.found or () if chain.routine == name), None)
+        return None if chain is None or chain.end.fix is None else (chain.end.fix, "What mends it is")
 
     def read(self, reading: Reading) -> list[Chain]:
         """The links of the routine, or of all."""
         from minion.why.explained import chains_of
 
-        return chains_of(reading.home, reading.config, self._about, now=reading.clock())
+        try:
+            return understood(lambda: chains_of(reading.home, reading.config, self.about, now=reading.clock()))
+        except NotFound as refusal:
+            if self.about is None and refusal.code == "no_store":
+                return []
+            raise
 
-    def show(self) -> None:
+    def fill(self, table: Table) -> None:
         """Each link up to the first that does not hold, and what mends that one."""
-        if self.refusal is not None:
-            return self.query_one(Listing).show(refused(self.refusal))
         chains: Sequence[Chain] = self.found
-        entries: list[Entry] = []
-        if self._about is None:
-            entries.append(Entry(lambda width: titled("WHY", width, "the first broken link of each routine")))
-            for chain in chains:
-                if self.matches(chain.routine, chain.sentence):
-                    entries += _short(chain)
-            if not chains:
-                entries.append(Entry(still(text("No routines yet: minion routine new --list", DIM))))
-        else:
-            entries += _whole(chains[0])
-        self.query_one(Listing).show(entries)
-        return None
+        if self.about is not None:
+            table.headline(f"WHY {self.about}")
+            table.lines(_whole(chains[0], table.listing.room))
+            return
+        fitting = [chain for chain in chains if self.matches(chain.routine, chain.sentence, chain.end.state)]
+        said = self.amount(len(fitting), len(chains), "the first broken link of each routine")
+        table.headline("WHY", said if chains else "")
+        entries = [entry for chain in fitting for entry in _short(chain, table.listing.room)]
+        table.lines(entries or self.nothing("No routines yet: minion routine new --list"))
 
-    def on_listing_opened(self, event: Listing.Opened) -> None:
+    def on_listing_opened(self, _: Listing.Opened) -> None:
         """Show all links of the chosen routine."""
-        if self._about is None and self.subject.routine is not None:
-            self.minion.show_why(event.key.partition(":")[2])
-
-
-def refused(refusal: Any) -> list[Entry]:
-    """What stands in a list's place when it could not be read."""
-    return [
-        Entry(still(text("✗ ", "$text-error") + text(refusal.sentence))),
-        Entry(still(text(f"  hint: {refusal.hint}", DIM))),
-    ]
+        if self.about is None and self.subject.routine is not None:
+            self.minion.show_why(self.subject.routine)
 
 
 def _sign(state: str) -> Content:
     word = _WORDS.get(state, state)
-    return text(f"{MARKS.get(word, ('·', ''))[0]} {word:<8}", colour_of(word))
+    return text(f"{MARKS.get(word, ('·', ''))[0]} {word:<{_WORD - 2}}", colour_of(word))
 
 
-def _short(chain: Chain) -> list[Entry]:
+def _short(chain: Chain, width: int) -> list[Entry]:
     line = _sign(chain.end.state) + text(f" {chain.routine}", "bold") + text(f"  {chain.sentence}")
-    found = [Entry(still(line), f"routine:{chain.routine}")]
+    found = folded(line, width, key=f"routine:{chain.routine}", indent=_WORD + 1)
     if chain.end.state == "broken" and chain.end.fix is not None:
-        found.append(Entry(still(text(f"{'':11}hint: {chain.end.fix}", DIM))))
+        found += _hint(chain.end.fix, width, before=_WORD + 1)
     return found
 
 
-def _whole(chain: Chain) -> list[Entry]:
-    found = [Entry(lambda width: titled(f"WHY {chain.routine}", width))]
-    found += [Entry(still(text("")))]
+def _whole(chain: Chain, width: int) -> list[Entry]:
+    found = [Entry(still(Content()))]
     for link in chain.links:
-        line = _sign(link.state) + text(f" {link.name:<9} ", "bold") + text(link.words)
-        found.append(Entry(still(line), f"link:{link.name}"))
-    found += [Entry(still(text(""))), Entry(still(text(chain.sentence, "bold")))]
+        line = _sign(link.state) + text(f" {link.name:<{_NAME}}", "bold") + text(link.words)
+        found += folded(line, width, key=f"link:{link.name}", indent=_WORD + _NAME + 1)
+    found += [Entry(still(Content())), *folded(text(chain.sentence, "bold"), width)]
     if chain.end.fix is not None:
-        found.append(Entry(still(text(f"hint: {chain.end.fix}", "$text-accent"))))
+        found += _hint(chain.end.fix, width, "   y copies it")
     return found
+
+
+def _hint(fix: str, width: int, after: str = "", *, before: int = 0) -> list[Entry]:
+    says = text(f"{'':{before}}hint: ", DIM) + text(fix, "$text-accent") + text(after, DIM)
+    return folded(says, width, indent=before + 2)
