@@ -7,6 +7,7 @@ from __future__ import annotations
 # LED: the ledger of HQ · HQ: its routines and runs · CLI: the command line · DOC: routines, skills, schedules
 # SKL: the bundled skills · HQM: minions as HQ sees them, and HQ as a service
 # PCF: the process classification, and skills at HQ · MCP, WEB: HQ's doors
+# TUI: the terminal view
 # DEC: decisions · INB: the inbox · CLA: real Claude Code
 PROMISES: dict[str, str] = {
     "RUN-1": "A skill that exits with anything but 0 fails the run; it is never reported completed.",
@@ -138,4 +139,12 @@ PROMISES: dict[str, str] = {
     "GIV-5": "`explain_routine` asks the minion itself, and says so when it does not answer.",
     "GIV-6": "A run under way on a minion is cancelled from HQ, once, and ends as its minion says.",
     "GIV-7": "`hq verify` finds what was changed by hand in runs reported, orders, minions, moves and schedules.",
+    "TUI-1": "What needs somebody stands first on the home screen, with the key that helps.",
+    "TUI-2": "Nothing that cannot be undone is one key: it is asked about first, and a decision is typed.",
+    "TUI-3": "Without a daemon the terminal view only looks, and says so; one that comes or goes is noticed.",
+    "TUI-4": "What cannot be read is said with what mends it, the rest is shown, and nothing crashes the view.",
+    "TUI-5": "What happens is shown without anybody pressing a key.",
+    "TUI-6": "The terminal view works from 80 columns on, without colours, and through a server for browsers.",
+    "TUI-7": "A run opens on its verdict and the first step that failed, with its input and output.",
+    "TUI-8": "Slots are held against what the schedules promised; one without a record stands out.",
 }

@@ -48,7 +48,8 @@ SELECT gap_type, requested_code, count(DISTINCT run_id) AS runs, min(at) AS firs
 FROM gaps GROUP BY gap_type, requested_code ORDER BY runs DESC, last_at DESC
 """
 _NEWEST_GAP: Final = """
-SELECT run_id, routine, description FROM gaps WHERE gap_type = ? AND requested_code = ? ORDER BY at DESC, id DESC LIMIT 1
+SELECT run_id, routine, description FROM gaps WHERE gap_type = ? AND requested_code = ?
+ORDER BY at DESC, id DESC LIMIT 1
 """
 _BLOCKED: Final = """
 SELECT DISTINCT routine FROM gaps WHERE gap_type = ? AND requested_code = ? ORDER BY routine

@@ -304,7 +304,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.runner",
     ),
     "minion.commands": (CONTRACT, *_MINION_ROOMS, *_SETTING_UP, "minion.app", "minion.commands"),
-    "minion.commands.tui": (CONTRACT, *_MINION_ROOMS, "minion.commands", "minion.tui.tui_app"),
+    "minion.commands.tui": (CONTRACT, *_MINION_ROOMS, "minion.commands", "minion.tui"),
     # It looks through read-only connections and steers by the daemon's verbs, as a command does.
     "minion.tui": (
         CONTRACT,
@@ -319,6 +319,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.spelling",
         "minion.standing",
         "minion.store",
+        "minion.terminal",
         "minion.tui",
         "minion.why.explained",
         "minion.why.chain",

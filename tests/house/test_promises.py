@@ -11,7 +11,7 @@ from tests.house.source_tree import ROOT, Source, sources
 from tests.promises import PROMISES
 
 ROOMS = ("RUN", "RES", "EFF", "ENV", "CAP", "STO", "DMN", "UPG", "SVC", "WAT", "CLI", "DOC", "SKL", "LED", "HQ",
-         "PCF", "AUD", "TOK", "MCP", "WEB", "DEC", "INB", "HQM", "CLA", "GIV", "JOI")  # fmt: skip
+         "PCF", "AUD", "TOK", "MCP", "WEB", "DEC", "INB", "HQM", "CLA", "GIV", "JOI", "TUI")  # fmt: skip
 
 
 def marked() -> set[str]:

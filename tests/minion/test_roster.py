@@ -198,6 +198,6 @@ def test_a_routine_of_another_minion_before_counts_from_where_that_one_let_go(tm
             assert last == {"moved": parse_instant(instant(let_go)), "own": works.midnight}
             put(home, "moved", "15 * * * *", id=moved)
             await works.roster.scan(at_once=True)
-            assert entries(moved)[0].last == works.midnight, "a schedule that is changed here owes nothing of before"
+            assert entries(moved)[0].last == works.midnight, "what is changed here owes nothing of before"
 
     played(scene)

@@ -91,7 +91,8 @@ class Stage:
         screen = self.app.screen
         if not isinstance(screen, Place):
             return True
-        return self.app.snapshot is not None and not screen._looking and (screen.found is not None or screen.refusal is not None)
+        known = screen.found is not None or screen.refusal is not None
+        return self.app.snapshot is not None and not screen._looking and known
 
 
 def home_with(folder: Path, story: stories.Story | None) -> tuple[Home, Config]:

@@ -14,6 +14,7 @@ from tests.tui.piloting import Stage, home_with, on_stage, show
 from tests.tui.stories import a_week, under_way_now
 
 
+@pytest.mark.promise("TUI-1")
 def test_what_needs_somebody_comes_first_and_then_each_routine_with_its_runs(tmp_path: Path) -> None:
     async def seen(stage: Stage) -> None:
         await stage.shows("log intact")
@@ -51,6 +52,7 @@ def test_a_home_in_which_nothing_was_run_yet_says_how_to_begin(tmp_path: Path) -
     on_stage(tmp_path, None, seen)
 
 
+@pytest.mark.promise("TUI-2")
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
@@ -149,6 +151,7 @@ def test_a_log_that_somebody_altered_is_called_broken(tmp_path: Path) -> None:
     show(home, config, seen)
 
 
+@pytest.mark.promise("TUI-4")
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
@@ -173,6 +176,7 @@ def test_what_cannot_be_read_is_said_with_what_mends_it_and_the_rest_is_shown(
     show(home, config, seen)
 
 
+@pytest.mark.promise("TUI-4")
 def test_a_home_that_goes_away_while_it_is_shown_is_said_to_be_gone(tmp_path: Path) -> None:
     async def seen(stage: Stage) -> None:
         assert "NEEDS YOU" in stage.text

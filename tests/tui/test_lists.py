@@ -58,6 +58,7 @@ def test_a_list_of_an_empty_home_says_what_comes_there_or_what_to_do(tmp_path: P
     on_stage(tmp_path, None, seen, keys=[key])
 
 
+@pytest.mark.promise("TUI-4")
 @pytest.mark.parametrize(
     ("statement", "key"),
     [
@@ -169,6 +170,7 @@ def test_the_cursor_stays_on_its_run_when_another_one_begins(tmp_path: Path) -> 
     on_stage(tmp_path, a_week, seen, keys=["2"])
 
 
+@pytest.mark.promise("TUI-8")
 def test_slots_are_held_against_what_the_schedules_promised(tmp_path: Path) -> None:
     async def seen(stage: Stage) -> None:
         assert "✗ 6 without a record" in stage.text
@@ -180,6 +182,7 @@ def test_slots_are_held_against_what_the_schedules_promised(tmp_path: Path) -> N
     on_stage(tmp_path, a_full_month, seen, keys=["3"])
 
 
+@pytest.mark.promise("TUI-8")
 def test_a_slot_without_a_record_stands_among_the_others_and_says_what_is_known_of_it(tmp_path: Path) -> None:
     async def seen(stage: Stage) -> None:
         await seek(stage, "no record")

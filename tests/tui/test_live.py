@@ -41,6 +41,7 @@ def test_a_routine_is_run_watched_to_its_end_and_another_cancelled(daemon: Daemo
     watched(daemon.home, seen)
 
 
+@pytest.mark.promise("TUI-5")
 def test_what_others_do_is_shown_without_anybody_pressing_a_key(daemon: DaemonAtWork) -> None:
     async def seen(stage: Stage) -> None:
         await stage.shows("● up")
@@ -83,6 +84,7 @@ def test_everything_is_halted_after_a_question_and_goes_on_after_another(daemon:
     watched(daemon.home, seen)
 
 
+@pytest.mark.promise("TUI-2")
 def test_a_decision_shows_its_evidence_and_is_typed(daemon: DaemonAtWork) -> None:
     home = daemon.home
     write_routine(home, "careful", "quick", lock="strict")
@@ -112,6 +114,7 @@ def test_a_decision_shows_its_evidence_and_is_typed(daemon: DaemonAtWork) -> Non
     watched(home, seen)
 
 
+@pytest.mark.promise("TUI-3")
 def test_a_daemon_that_dies_is_missed_and_one_that_comes_back_is_found(daemon: DaemonAtWork) -> None:
     async def seen(stage: Stage) -> None:
         await stage.shows("● up")

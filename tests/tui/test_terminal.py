@@ -100,6 +100,7 @@ def test_the_real_program_steers_a_running_daemon_from_a_real_terminal(daemon: D
     assert daemon.process.poll() is None
 
 
+@pytest.mark.promise("TUI-6")
 @needs_tmux
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
 def test_it_is_drawn_in_terminals_small_and_large_and_without_colours(
@@ -125,6 +126,7 @@ def test_a_terminal_that_goes_away_takes_the_program_with_it(daemon: DaemonAtWor
     assert daemon.process.poll() is None
 
 
+@pytest.mark.promise("TUI-6")
 def test_a_server_for_browsers_gets_what_it_draws(daemon: DaemonAtWork) -> None:
     env = clean_environment(daemon.home) | {
         "TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver", "COLUMNS": "100", "ROWS": "30",
