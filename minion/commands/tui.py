@@ -43,5 +43,11 @@ def command(ctx: click.Context) -> None:
     gc.disable()
     from minion.tui.tui_app import MinionApp
 
-    app = MinionApp(home, config, utc_now, first=first)
-    app.run()
+    MinionApp(home, config, utc_now, first=first, painted=_collect_seldom).run()
+
+
+def _collect_seldom() -> None:
+    """Look for garbage again, but not through what is there now, and seldom through all: it would miss a frame."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    gc.enable()

@@ -15,7 +15,6 @@ from textual.screen import Screen
 
 from minion.tui.aside import aside
 from minion.tui.lines import text
-from minion.tui.screens.asking import Confirm, Deciding
 from minion.tui.steering import login_name
 from server.contract.refusals import Refusal
 
@@ -80,9 +79,14 @@ class Deeds(Screen[None]):
             return self.say("There is no routine under the cursor.")
         return self.begin(self._run_now(name))
 
+    async def _confirmed(self, question: str, consequence: str) -> bool:
+        from minion.tui.screens.asking import Confirm  # what nobody sees at first is loaded when it is needed
+
+        return await self.app.push_screen_wait(Confirm(question, consequence))
+
     async def _run_now(self, name: str) -> None:
         says = "What it does outside is done: messages are sent, branches pushed. Its limits hold."
-        if await self.app.push_screen_wait(Confirm(f"Run {name} now?", says)):
+        if await self._confirmed(f"Run {name} now?", says):
             said = {"routine": name, "detach": True, "engine": None, "input": None, "repository": None}
             await self.minion.steering.ask("run", said, done=f"{name} was started.")
 
@@ -106,7 +110,7 @@ class Deeds(Screen[None]):
 
     async def _cancel(self, run: str, name: str) -> None:
         says = "What it started is ended with it. Nothing of it is sent or pushed any more."
-        if await self.app.push_screen_wait(Confirm(f"Cancel the run of {name}?", says)):
+        if await self._confirmed(f"Cancel the run of {name}?", says):
             said = {"run": run, "why": f"cancelled by {login_name()}"}
             await self.minion.steering.ask("cancel", said, done=f"The run of {name} was cancelled.")
 
@@ -133,7 +137,7 @@ class Deeds(Screen[None]):
 
     async def _redeliver(self, run: str) -> None:
         says = "What did not arrive is sent again as it was made; nothing is made anew, and what arrived stays."
-        if await self.app.push_screen_wait(Confirm("Deliver it again?", says)):
+        if await self._confirmed("Deliver it again?", says):
             answer = await self.minion.steering.ask("redeliver", {"run": run, "by": login_name()}, done="")
             if answer is not None:
                 self.notify(f"{answer['routine']}: {answer['verdict']} now.", markup=False)
@@ -146,11 +150,11 @@ class Deeds(Screen[None]):
         found = self.minion.snapshot
         halted = found is not None and found.document is not None and found.document["halted"] is not None
         if halted:
-            if await self.app.push_screen_wait(Confirm("Let the minion go on?", "Routines start on time again.")):
+            if await self._confirmed("Let the minion go on?", "Routines start on time again."):
                 await self.minion.steering.ask("unhalt", {}, done="The minion goes on.")
             return
         says = "What runs is cancelled, and nothing starts until H is pressed again, also after a restart."
-        if await self.app.push_screen_wait(Confirm("Halt everything?", says)):
+        if await self._confirmed("Halt everything?", says):
             said = {"why": f"halted by {login_name()}", "let_finish": False}
             await self.minion.steering.ask("halt", said, done="The minion is halted; H lets it go on.")
 
@@ -171,6 +175,7 @@ class Deeds(Screen[None]):
         decision = wanted[0]["id"] if wanted else str(subject.decision)
         question = wanted[0]["question"] if wanted else "What changed was rejected. Approve it after all?"
         from minion.store.decisions import changes_of
+        from minion.tui.screens.asking import Deciding
 
         try:
             changes = await aside(lambda: self.minion.reading.read(lambda db: changes_of(db, decision)))
@@ -189,6 +194,7 @@ class Deeds(Screen[None]):
 
     async def _settle(self, effect: str) -> None:
         from minion.store.overview import unsettled_effects
+        from minion.tui.screens.asking import Deciding
 
         def look(db: Reader) -> list[dict[str, Any]]:
             return [item for item in unsettled_effects(db) if item["id"] == effect]

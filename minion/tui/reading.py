@@ -67,19 +67,7 @@ class Reading:
 
     def snapshot(self) -> Snapshot:
         """How the minion stands now. Raises nothing: what cannot be read stands among its problems."""
-        problems: list[Refusal] = []
-
-        def part(read: Callable[[Reader], T], otherwise: T) -> T:
-            try:
-                return self.read(read)
-            except NotFound:
-                return otherwise  # nothing was added or run yet
-            except Refusal as refusal:
-                if refusal.sentence not in {known.sentence for known in problems}:
-                    problems.append(refusal)
-                return otherwise
-
-        now = self.clock()
+        now, problems = self.clock(), list[Refusal]()
         try:
             self.config = load_config(self.home)
             live = self.live()
@@ -88,16 +76,36 @@ class Reading:
             problems.append(refusal)
             live, files = None, set()
         config = self.config
-        document = part(lambda db: standing(db, config, now=now, live=live, files=files), None)
-        return Snapshot(
-            now, config, live, document,
-            runs=part(recent_runs, {}),
-            progress=part(progress, {}),
-            spent=part(lambda db: spending(db, zone=config.timezone, now=now), Spending()),
-            slots=part(lambda db: slots_since(db, now - DAY), []),
-            gaps=part(gaps_found, []),
-            problems=tuple(problems),
-        )  # fmt: skip
+
+        def whole(db: Reader) -> dict[str, Any]:
+            return {name: read(db) for name, read in parts.items()}
+
+        parts: dict[str, Callable[[Reader], Any]] = {
+            "document": lambda db: standing(db, config, now=now, live=live, files=files),
+            "runs": recent_runs, "progress": progress,
+            "spent": lambda db: spending(db, zone=config.timezone, now=now),
+            "slots": lambda db: slots_since(db, now - DAY), "gaps": gaps_found,
+        }  # fmt: skip
+        try:
+            found = self.read(whole)  # of one moment
+        except Refusal:
+            found = self._in_parts(parts, problems)
+        return Snapshot(now, config, live, **found, problems=tuple(problems))
+
+    def _in_parts(
+        self, parts: Mapping[str, Callable[[Reader], Any]], problems: list[Refusal]
+    ) -> dict[str, Any]:
+        """The parts that can be read, where not all of them can; why not is added to `problems`."""
+        found = {}
+        for name, read in parts.items():
+            try:
+                found[name] = self.read(read)
+            except NotFound:
+                continue  # nothing was added or run yet
+            except Refusal as refusal:
+                if refusal.sentence not in {known.sentence for known in problems}:
+                    problems.append(refusal)
+        return found
 
     def read(self, look: Callable[[Reader], T]) -> T:
         """What `look` finds through a read-only connection.

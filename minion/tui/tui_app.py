@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -65,13 +64,15 @@ class MinionApp(App[None]):
     ]
 
     def __init__(
-        self, home: Home, config: Config, clock: Clock, *, first: Ahead[Snapshot] | None = None
-    ) -> None:
-        """`first` is the first snapshot, which somebody began to make already."""
+        self, home: Home, config: Config, clock: Clock, *, first: Ahead[Snapshot] | None = None,
+        painted: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`first` is the first snapshot, which somebody began to make; `painted` is called when it was shown."""
         super().__init__()
         self.clock = clock
         self.reading = Reading(home, config, clock)
         self._first = first
+        self._painted = painted
         self.steering = Steering(self, home)
         self.snapshot: Snapshot | None = None
         self.outlook: Outlook | None = None
@@ -122,7 +123,7 @@ class MinionApp(App[None]):
             self.set_timer(_AFTERWARDS_S, lambda: self._begin_outlook(found))
 
     def _begin_outlook(self, found: Snapshot) -> None:
-        gc.enable()  # the command began without: until the first paint there is nothing to be found
+        self._painted()
         self.run_worker(self._look_ahead(found), group="outlook", exclusive=True)
 
     async def _look_ahead(self, found: Snapshot) -> None:

@@ -8,12 +8,13 @@ from typing import Final
 
 from textual.binding import Binding
 from textual.content import Content
-from textual.events import Click, Resize
+from textual.events import Click, Leave, MouseMove, Resize
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.style import Style
 from textual.visual import Visual
 
 from minion.tui.lines import DIM, Cell, Column, laid_out, text
@@ -76,8 +77,8 @@ class Listing(ScrollView, can_focus=True):
         & > .listing--hover { background: $foreground 4%; }
     }
     """
-    at: reactive[int | None] = reactive(None)
-    under_mouse: reactive[int | None] = reactive(None)
+    at: reactive[int | None] = reactive(None, repaint=False)
+    under_mouse: reactive[int | None] = reactive(None, repaint=False)
 
     class Opened(Message):
         """Somebody wants to see more of what stands under the cursor."""
@@ -98,6 +99,8 @@ class Listing(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.entries: Sequence[Entry] = ()
+        # Lines as they were drawn: while a list scrolls, most of it is what it was.
+        self._drawn: dict[tuple[int, int, Style], Strip] = {}
 
     @property
     def room(self) -> int:
@@ -113,6 +116,7 @@ class Listing(ScrollView, can_focus=True):
         """Show these entries from now on; the cursor stays on its key, or near where it was."""
         before, at = self.chosen, self.at or 0
         self.entries = entries
+        self._drawn.clear()
         self.virtual_size = Size(0, len(entries))
         places: dict[str | None, int | None] = {
             entry.key: number for number, entry in enumerate(entries) if entry.key is not None
@@ -131,11 +135,21 @@ class Listing(ScrollView, can_focus=True):
                 return True
         return False
 
-    def watch_at(self, at: int | None) -> None:
-        """Keep what is chosen in sight, and say that it is chosen."""
+    def watch_at(self, before: int | None, at: int | None) -> None:
+        """Draw what was and what is chosen, keep that in sight, and say that it is chosen."""
+        self._draw_again(before, at)
         self._show_at(at)
         if at is not None and self.chosen is not None:
             self.post_message(self.Moved(self, self.chosen))
+
+    def watch_under_mouse(self, before: int | None, now: int | None) -> None:
+        """Draw what the mouse has left, and what it is over."""
+        self._draw_again(before, now)
+
+    def _draw_again(self, *numbers: int | None) -> None:
+        for number in numbers:
+            if number is not None:
+                self.refresh_line(number)
 
     def _show_at(self, at: int | None) -> None:
         if at is None:
@@ -155,17 +169,32 @@ class Listing(ScrollView, can_focus=True):
             style = self.get_visual_style("listing--chosen")
         elif number == self.under_mouse and entry.key is not None:
             style = self.get_visual_style("listing--hover")
-        content = Content(_SIGN if is_chosen else _NO_SIGN) + entry.line(self.room)
-        strips = Visual.to_strips(self, content.truncate(width, ellipsis=True), width, 1, style, pad=True)
-        return strips[0].extend_cell_length(width, style.rich_style).apply_meta({"line": number})
+        key = (number, width, style)
+        if key not in self._drawn:
+            content = Content(_SIGN if is_chosen else _NO_SIGN) + entry.line(self.room)
+            strips = Visual.to_strips(self, content.truncate(width, ellipsis=True), width, 1, style, pad=True)
+            strip = strips[0].extend_cell_length(width, style.rich_style).apply_meta({"line": number})
+            self._drawn[key] = strip
+        return self._drawn[key]
+
+    def notify_style_update(self) -> None:
+        """Draw every line anew: the theme has changed, or something else of how it looks."""
+        self._drawn.clear()
+        super().notify_style_update()
 
     def on_resize(self, _: Resize) -> None:
         """Make every line anew: there is more room, or less; what is chosen stays in sight."""
+        self._drawn.clear()
         self.refresh()
         self._show_at(self.at)
 
-    def on_mouse_move(self) -> None:
-        """Nothing: the line under the mouse is told by what it carries."""
+    def on_mouse_move(self, event: MouseMove) -> None:
+        """Show which line a click would choose."""
+        self.under_mouse = event.style.meta.get("line")
+
+    def on_leave(self, _: Leave) -> None:
+        """The mouse is elsewhere."""
+        self.under_mouse = None
 
     async def on_click(self, event: Click) -> None:
         """Choose what is clicked at; what is chosen already is opened."""

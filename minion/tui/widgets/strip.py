@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from textual.content import Content
 
-from minion.tui.expected import Account
 from minion.tui.lines import DIM, text
 from minion.tui.reading import DAY
 from server.contract.digest import parse_instant
+
+if TYPE_CHECKING:  # what counts slots is loaded by the screen that does
+    from minion.tui.expected import Account
 
 # What of several slots in one place is shown: the worst.
 _RANK: Final = ("✗", "M", "L", "?", "!", "●", "✓", "–")
