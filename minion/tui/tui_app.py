@@ -69,6 +69,7 @@ class MinionApp(App[None]):
     ) -> None:  # fmt: skip
         """`first` is the first snapshot, which somebody began to make; `painted` is called when it was shown."""
         super().__init__()
+        self.animation_level = "none"  # each frame of one is sent over ssh, and nobody looks at it
         self.clock = clock
         self.reading = Reading(home, config, clock)
         self._first = first
@@ -143,9 +144,8 @@ class MinionApp(App[None]):
             place.renew()
 
     def _place(self) -> Place | None:
-        """The screen in front, unless a question stands before it or the view is about to end."""
-        front = self.screen_stack[-1] if self.screen_stack else None
-        return front if isinstance(front, Place) else None
+        """The screen in front, behind a question if one stands before it; None when the view is about to end."""
+        return next((each for each in reversed(self.screen_stack) if isinstance(each, Place)), None)
 
     def _changed(self) -> None:
         self.post_message(Changed())  # which may be called from any thread

@@ -18,8 +18,8 @@ from minion.store.effects_ledger import (
     note_effect,
     settle_effect,
     unknown_effects,
-    unsettled_effects,
 )
+from minion.store.overview import unsettled_effects
 from minion.store.routines import keep_routine
 from minion.store.run_end import end_run, prune
 from minion.store.run_history import breaches, seal_of

@@ -93,6 +93,7 @@ def drawn(picture: Picture) -> str:
 
 def _plain(svg: str) -> str:
     """An exported picture without what differs each time or is fetched from elsewhere."""
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"terminal-\d+", "terminal", svg)
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"

@@ -56,7 +56,7 @@ class Stage:
     async def press(self, *keys: str) -> None:
         """Press keys, each once what came of the one before is shown."""
         for key in keys:
-            await self.pilot.press(key)
+            self.app.simulate_key(key)
             await self.settled()
 
     async def keys(self, *keys: str) -> None:
@@ -76,7 +76,7 @@ class Stage:
         """Wait until something is so. Fails after a while, with the screen as it is then."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                await self.pilot.pause()
+                await self.pilot.pause(0)
                 while not condition():
                     await self.pilot.pause(0.01)
         except TimeoutError:

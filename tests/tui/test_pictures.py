@@ -9,8 +9,13 @@ import pytest
 
 from tests.tui.pictures import FOLDER, PICTURES, Picture, drawn
 
+# The larger ones have the same lines, and more room.
+_CASES = [
+    pytest.param(each, marks=[pytest.mark.heavy] * (each.size[0] == 200), id=each.file.stem) for each in PICTURES
+]
 
-@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.file.stem)
+
+@pytest.mark.parametrize("picture", _CASES)
 def test_a_screen_looks_as_its_picture_says(picture: Picture) -> None:
     hint = "if it should look so now: python -m tests.tui.pictures --write"
     assert picture.file.exists(), hint
