@@ -1,4 +1,4 @@
-"""What the terminal and its desktop can show, as the environment says: styles, lines that go again, folders."""
+"""The terminal a command is given at: what it and its desktop can show, by the environment, and who sits there."""
 
 from __future__ import annotations
 
@@ -34,3 +34,13 @@ def folder_opener() -> str | None:
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         return shutil.which("xdg-open")
     return None
+
+
+def login_name() -> str:
+    """Who gives this command, to be kept with an answer."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a user without an entry, as in some containers
+        return f"user {os.getuid()}"

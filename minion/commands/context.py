@@ -45,16 +45,6 @@ def hinting(code: str, hint: str) -> Iterator[None]:
         raise type(refusal)(refusal.code, refusal.sentence, hint=hint) from None
 
 
-def login_name() -> str:
-    """Who gives this command, to be kept with an answer."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a user without an entry, as in some containers
-        return f"user {os.getuid()}"
-
-
 def program(ctx: click.Context) -> str:
     """How to call this program again from the same folder, `--home` included, to be shown in hints."""
     called = sys.argv[0]

@@ -6,9 +6,10 @@ import click
 
 from minion.asking import ask
 from minion.commands.completion import complete_decision
-from minion.commands.context import as_called, home_of, login_name, print_json, warn
+from minion.commands.context import as_called, home_of, print_json, warn
 from minion.config import load_config
 from minion.daemon_client import daemon_is_up
+from minion.terminal import login_name
 
 
 @click.command("decide")

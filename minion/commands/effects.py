@@ -9,13 +9,14 @@ import click
 
 from minion.asking import ask
 from minion.commands.completion import complete_effect, complete_run
-from minion.commands.context import as_called, home_of, login_name, print_json, shown_path, warn
+from minion.commands.context import as_called, home_of, print_json, shown_path, warn
 from minion.commands.presentation import mark
 from minion.config import load_config
 from minion.spelling import local_time, plain
 from minion.store.local_db import read_only
 from minion.store.overview import unsettled_effects
 from minion.store.run_history import find_run, whole_run
+from minion.terminal import login_name
 from server.contract.refusals import BadUse
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ import click
 
 from minion.asking import ask
 from minion.commands.completion import complete_run
-from minion.commands.context import home_of, login_name, print_json, warn
+from minion.commands.context import home_of, print_json, warn
 from minion.commands.presentation import mark
 from minion.config import load_config
 from minion.spelling import plain
 from minion.store.local_db import read_only
 from minion.store.run_history import find_run
+from minion.terminal import login_name
 from server.contract.run import EXIT_CODES
 
 

@@ -6,33 +6,22 @@ A decision is typed; what cannot be undone is asked about first; what can is don
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 
+from minion.terminal import login_name
 from minion.tui.aside import aside
 from minion.tui.lines import text
-from minion.tui.steering import login_name
+from minion.tui.program import Program, Subject
 from server.contract.refusals import Refusal
 
 if TYPE_CHECKING:
     from minion.store.overview import Reader
-    from minion.tui.tui_app import MinionApp
 
 UNDER_WAY = ("queued", "running", "waiting")
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What stands under the cursor: the routine it is of, a run, a decision, an effect; None: no such thing."""
-
-    routine: str | None = None
-    run: str | None = None
-    decision: str | None = None
-    effect: str | None = None
 
 
 class Deeds(Screen[None]):
@@ -49,9 +38,9 @@ class Deeds(Screen[None]):
     ]
 
     @property
-    def minion(self) -> MinionApp:
+    def minion(self) -> Program:
         """The program this is a screen of."""
-        return cast("MinionApp", self.app)
+        return cast("Program", self.app)
 
     @property
     def subject(self) -> Subject:

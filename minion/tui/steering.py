@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
 from minion.config import Home
 from minion.daemon_client import connected, silent
@@ -13,15 +11,22 @@ from minion.spelling import plain
 from minion.tui.aside import aside
 from server.contract.refusals import Refusal, Refused
 
-if TYPE_CHECKING:
-    from minion.tui.tui_app import MinionApp
+
+class Notify(Protocol):
+    """Tells the person in front of the screen something, as Textual's `notify` does."""
+
+    def __call__(
+        self, message: str, *, severity: Literal["information", "warning", "error"] = "information",
+        timeout: float | None = None, markup: bool = True,
+    ) -> None:  # fmt: skip
+        """Show a message for some seconds."""
 
 
 class Steering:
     """Asks the home's daemon; refuses where none runs, for then the terminal view only looks."""
 
-    def __init__(self, app: MinionApp, home: Home) -> None:
-        self._app = app
+    def __init__(self, home: Home, notify: Notify) -> None:
+        self._notify = notify
         self._home = home
 
     async def ask(self, verb: str, params: Mapping[str, Any], *, done: str) -> Any:
@@ -30,10 +35,10 @@ class Steering:
             answer = await aside(lambda: self._ask(verb, params))
         except Refusal as refusal:
             says = f"{plain(refusal.sentence)} hint: {plain(refusal.hint)}"
-            self._app.notify(says, severity="error", markup=False, timeout=12)
+            self._notify(says, severity="error", markup=False, timeout=12)
             return None
         if done:
-            self._app.notify(done, markup=False)
+            self._notify(done, markup=False)
         return answer
 
     def _ask(self, verb: str, params: Mapping[str, Any]) -> Any:
@@ -44,11 +49,3 @@ class Steering:
             )
         with client:
             return client.ask(verb, params)
-
-
-def login_name() -> str:
-    """Who steers, to be kept with an answer."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a user without an entry, as in some containers
-        return f"user {os.getuid()}"

@@ -16,9 +16,9 @@ from textual.screen import Screen
 from minion.clock import Clock
 from minion.config import Config, Home
 from minion.tui.aside import Ahead, aside
-from minion.tui.deeds import Subject
 from minion.tui.messages import Changed
 from minion.tui.place import Place
+from minion.tui.program import Subject
 from minion.tui.reading import Reading, Snapshot
 from minion.tui.screens.home import HomeScreen
 from minion.tui.steering import Steering
@@ -74,7 +74,7 @@ class MinionApp(App[None]):
         self.reading = Reading(home, config, clock)
         self._first = first
         self._painted = painted
-        self.steering = Steering(self, home)
+        self.steering = Steering(home, self.notify)
         self.snapshot: Snapshot | None = None
         self.outlook: Outlook | None = None
         self._watcher = Watcher(home, self._changed)

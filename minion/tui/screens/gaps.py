@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Final
 from textual.content import Content
 
 from minion.store.board import gaps_found
-from minion.tui.deeds import Subject
 from minion.tui.lines import DIM, Cell, Column, stamp, text
 from minion.tui.list_place import ListPlace, kept
+from minion.tui.program import Subject
 from minion.tui.reading import Reading
 from minion.tui.widgets.listing import Listing
 from minion.tui.widgets.table import Table

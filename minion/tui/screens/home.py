@@ -11,7 +11,6 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
-from minion.tui.deeds import Subject
 from minion.tui.lines import (
     DIM,
     Cell,
@@ -30,6 +29,7 @@ from minion.tui.lines import (
 )
 from minion.tui.needs import Need, needs_of
 from minion.tui.place import Place
+from minion.tui.program import Subject
 from minion.tui.reading import Snapshot
 from minion.tui.widgets.listing import Entry, Listing, in_columns, still
 from minion.tui.widgets.strip import day_strip, legend, signs_of

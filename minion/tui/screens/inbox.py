@@ -11,9 +11,9 @@ from textual.content import Content
 
 from minion.store.decisions import changes_of, list_decisions, rejected_changes
 from minion.store.overview import Reader, unsettled_effects
-from minion.tui.deeds import Subject
 from minion.tui.lines import DIM, Cell, Column, colour_of, sign, stamp, text
 from minion.tui.list_place import ListPlace, kept, labelled
+from minion.tui.program import Subject
 from minion.tui.reading import Reading
 from minion.tui.widgets.listing import Entry, Listing, folded, still
 from minion.tui.widgets.table import Table

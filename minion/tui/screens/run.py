@@ -18,9 +18,9 @@ from textual.widgets import ContentSwitcher, Markdown, Static
 from minion.spelling import plain
 from minion.terminal import folder_opener
 from minion.tui.aside import aside
-from minion.tui.deeds import Subject
 from minion.tui.lines import DIM, text
 from minion.tui.place import Place
+from minion.tui.program import Subject
 from minion.tui.reading import Reading
 from minion.tui.run_files import SHOWN_BYTES, beginning_of
 from minion.tui.run_parts import (

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from minion.store.lists import newest_runs
-from minion.tui.deeds import UNDER_WAY, Subject
+from minion.tui.deeds import UNDER_WAY
 from minion.tui.lines import DIM, Cell, Column, clocked, marked, stamp, text
 from minion.tui.list_place import ListPlace, kept
+from minion.tui.program import Subject
 from minion.tui.reading import Reading
 from minion.tui.widgets.listing import Listing
 from minion.tui.widgets.table import Table

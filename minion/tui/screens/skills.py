@@ -14,9 +14,9 @@ from minion.config import Home
 from minion.routines.files import all_routine_files
 from minion.skills.inventory import KnownSkill, known_skills
 from minion.skills.loader import FILES, hq_skills, is_pinned, pinned_digests, skill_places
-from minion.tui.deeds import Subject
 from minion.tui.lines import DIM, Cell, Column, marked, paragraphs, text
 from minion.tui.list_place import ListPlace, labelled
+from minion.tui.program import Subject
 from minion.tui.reading import Reading, understood
 from minion.tui.widgets.listing import Entry, Listing, refused
 from minion.tui.widgets.table import Table

@@ -15,10 +15,10 @@ from textual.content import Content
 
 from minion.store.lists import begun_for_hq, schedules_told, slots_with_runs
 from minion.store.overview import Reader, first_up_at, handled_until
-from minion.tui.deeds import Subject
 from minion.tui.expected import Account, Fate, Known, Memory, accounts
 from minion.tui.lines import DIM, Cell, Column, clocked, colour_of, dated, due, marked, stamp, text
 from minion.tui.list_place import SHOWN, ListPlace, kept, labelled
+from minion.tui.program import Subject
 from minion.tui.reading import Reading, understood
 from minion.tui.widgets.listing import Listing
 from minion.tui.widgets.strip import BECAME, legend, month_strip

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual.content import Content
 
 from minion.spelling import MARKS
-from minion.tui.deeds import Subject
 from minion.tui.lines import DIM, colour_of, text
 from minion.tui.list_place import ListPlace
+from minion.tui.program import Subject
 from minion.tui.reading import Reading, understood
 from minion.tui.widgets.listing import Entry, Listing, folded, still
 from minion.tui.widgets.table import Table
