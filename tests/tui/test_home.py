@@ -10,6 +10,7 @@ import pytest
 
 from minion.tui.screens.asking import Confirm
 from minion.tui.screens.help import HelpScreen
+from minion.tui.tui_app import PLACES
 from tests.tui.piloting import Stage, home_with, on_stage, show
 from tests.tui.stories import a_week, under_way_now
 
@@ -125,6 +126,44 @@ def test_a_click_chooses_a_line_and_another_one_opens_it(tmp_path: Path) -> None
         await stage.pilot.click(offset=(10, at - 3))
         await stage.settled()
         assert "weekly-digest" in stage.line("▸")  # a heading cannot be chosen
+
+    on_stage(tmp_path, a_week, seen)
+
+
+def test_tab_goes_from_part_to_part_and_round_again(tmp_path: Path) -> None:
+    async def seen(stage: Stage) -> None:
+        found = []
+        for _ in range(5):
+            found.append(stage.line("▸").split()[1])
+            await stage.press("tab")
+        assert found == ["✗", "morning-report", "pr-review", "morning-report", "✗"]
+        await stage.press("shift+tab")
+        assert "NOT DELIVERED" in stage.line("▸")
+
+    on_stage(tmp_path, under_way_now, seen)
+
+
+def test_a_key_can_be_clicked_where_it_is_named(tmp_path: Path) -> None:
+    async def seen(stage: Stage) -> None:
+        at = stage.lines[-1].index("r run")
+        await stage.pilot.click(offset=(at, len(stage.lines) - 1))
+        await stage.settled()
+        assert isinstance(stage.app.screen, Confirm)
+
+    on_stage(tmp_path, a_week, seen)
+
+
+def test_every_theme_can_be_chosen_and_the_palette_leads_to_every_screen(tmp_path: Path) -> None:
+    async def seen(stage: Stage) -> None:
+        offered = [command.title for command in stage.app.get_system_commands(stage.app.screen)]
+        assert {"Theme", *(f"Go: {title}" for _, _, title in PLACES)} <= set(offered)
+        for theme in stage.app.available_themes:
+            stage.app.theme = theme
+            await stage.settled()
+            assert "NOT DELIVERED" in stage.text
+        await stage.press("ctrl+p")
+        await stage.type("go: skills")
+        await stage.shows("write-daily-report")
 
     on_stage(tmp_path, a_week, seen)
 

@@ -7,6 +7,7 @@ import pty
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -168,3 +169,31 @@ def test_where_nothing_can_be_drawn_it_says_what_else_tells_the_same(home: Home)
         os.close(ours)
         os.close(theirs)
     assert (dumb.returncode, NO_TERMINAL in dumb.stderr.decode()) == (3, True)
+
+
+def test_a_view_that_has_shown_every_screen_has_loaded_no_pydantic_and_no_client(home: Home) -> None:
+    story = """
+import asyncio, sys
+from pathlib import Path
+from minion.clock import utc_now
+from minion.config import Home, load_config
+from minion.tui.tui_app import MinionApp
+
+async def run():
+    home = Home(Path(sys.argv[1]))
+    app = MinionApp(home, load_config(home), utc_now)
+    async with app.run_test() as pilot:
+        for key in "12345678?":
+            await pilot.press("question_mark" if key == "?" else key)
+            await pilot.pause(0.2)
+    print(*sorted(sys.modules))
+
+asyncio.run(run())
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", story, home.root], env=clean_environment(home), capture_output=True, timeout=60,
+        check=True,
+    )  # fmt: skip
+    loaded = set(done.stdout.decode().split())
+    assert "minion.tui.screens.skills" in loaded
+    assert loaded.isdisjoint({"mcp", "anthropic", "pydantic", "sqlalchemy"})

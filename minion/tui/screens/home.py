@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
@@ -53,6 +54,10 @@ _STATES: Final = {"paused": "paused", "hq": "at HQ", "problem": "bad file", "hel
 class HomeScreen(Place):
     """What people open the terminal view for."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "part(1)", "next part", show=False),
+        Binding("shift+tab", "part(-1)", "part before", show=False),
+    ]
     deeds: ClassVar[frozenset[str]] = frozenset(
         {"why", "run_now", "cancel_run", "pause", "decide", "redeliver", "halt"}
     )
@@ -187,6 +192,10 @@ class HomeScreen(Place):
         self._second = None
         if self.is_current:
             self.show()
+
+    def action_part(self, by: int) -> None:
+        """Go to the next part of the board, or the one before."""
+        self.query_one(Listing).action_part(by)
 
     def on_listing_opened(self, event: Listing.Opened) -> None:
         """Show more of what was chosen."""

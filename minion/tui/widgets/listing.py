@@ -232,6 +232,15 @@ class Listing(ScrollView, can_focus=True):
         if places:
             self.at = places[0] if way < 0 else places[-1]
 
+    def action_part(self, by: int) -> None:
+        """Go to the first line of the next part, or of the one before; after the last comes the first."""
+        places = self._places()
+        # A part begins where a line can be chosen and the one above it cannot.
+        begins = [number for number in places if number - 1 not in places]
+        if begins and self.at is not None:
+            here = max((place for place, number in enumerate(begins) if number <= self.at), default=0)
+            self.at = begins[(here + by) % len(begins)]
+
     def _places(self) -> list[int]:
         return [number for number, entry in enumerate(self.entries) if entry.key is not None]
 
