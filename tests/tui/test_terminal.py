@@ -191,8 +191,8 @@ async def run():
 asyncio.run(run())
 """
     done = subprocess.run(
-        [sys.executable, "-I", "-c", story, home.root], env=clean_environment(home), capture_output=True, timeout=60,
-        check=True,
+        [sys.executable, "-I", "-c", story, home.root], env=clean_environment(home), capture_output=True,
+        timeout=60, check=True,
     )  # fmt: skip
     loaded = set(done.stdout.decode().split())
     assert "minion.tui.screens.skills" in loaded
