@@ -12,7 +12,8 @@ from minion.tui.screens.asking import Deciding
 from tests.tui.piloting import Seen, Stage, show
 from tests.waiting import wait_until
 from tests.whole.daemons import DONE_S, DaemonAtWork, start_daemon
-from tests.whole.homes import write_routine, write_skill
+from tests.whole.homes import write_routine, write_secrets, write_skill
+from tests.whole.webhooks import webhook
 
 pytestmark = pytest.mark.heavy
 
@@ -131,3 +132,28 @@ def test_a_daemon_that_dies_is_missed_and_one_that_comes_back_is_found(daemon: D
             again.kill()
 
     watched(daemon.home, seen)
+
+
+@pytest.mark.promise("TUI-1")
+def test_what_was_not_delivered_is_sent_again_by_a_key_once_that_was_confirmed(daemon: DaemonAtWork) -> None:
+    home = daemon.home
+    message = {"kind": "message", "target": "slack", "body": "Good morning"}
+    write_skill(home, "tell", f"answer(text='written', effects=[{message!r}])")
+    write_routine(home, "tell", "tell", effects=["message:slack"])
+    with webhook() as hook:
+        write_secrets(home, {"slack_webhook": hook.url("/ok")})
+        hook.down = True
+        daemon.run("tell")
+        hook.down = False
+
+        async def seen(stage: Stage) -> None:
+            await stage.shows("written, NOT DELIVERED (slack: HTTP 503")
+            assert stage.line("▸").endswith("w why  R redeliver")
+            await stage.press("R")
+            assert "Deliver it again?" in stage.text
+            await stage.press("y")
+            await stage.hears("tell: ok now.")
+            await stage.until(lambda: "✓ ok" in stage.line("tell") and "NOT DELIVERED" not in stage.text)
+
+        watched(home, seen)
+        assert hook.texts("/ok").count("Good morning") == 2  # the first of them was answered 503
