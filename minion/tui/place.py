@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -19,6 +20,9 @@ from server.contract.refusals import Refusal
 
 if TYPE_CHECKING:
     from minion.tui.reading import Reading
+
+# Between two looks while one change follows the other: reading a full home takes a good part of it.
+_BREATH_S = 0.15
 
 
 class Place(Deeds):
@@ -100,6 +104,7 @@ class Place(Deeds):
                 await self._look_once()
                 if not self._again:
                     return
+                await asyncio.sleep(_BREATH_S)
         finally:
             self._looking = False
 

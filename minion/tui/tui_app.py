@@ -151,9 +151,12 @@ class MinionApp(App[None]):
         self.post_message(Changed())  # which may be called from any thread
 
     def _tick(self) -> None:
-        """Show the time anew when a minute is over; nothing else here wakes up by itself."""
+        """Show the time anew when a minute is over, and look; nothing else here wakes up by itself."""
         now = self.clock()
         self.refresh_places()
+        place = self._place()
+        if place is not None and self.snapshot is not None and self.snapshot.live is not None:
+            place.look()  # a daemon that hangs says nothing of it
         left = _MINUTE.total_seconds() - now.second - now.microsecond / 1_000_000
         self.set_timer(left + 0.01, self._tick)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import pytest
 
@@ -130,6 +131,23 @@ def test_a_daemon_that_dies_is_missed_and_one_that_comes_back_is_found(daemon: D
             assert await asyncio.to_thread(wait_until, lambda: again.process.poll() is None, DONE_S)
         finally:
             again.kill()
+
+    watched(daemon.home, seen)
+
+
+@pytest.mark.promise("TUI-3")
+def test_a_daemon_that_hangs_is_said_to_with_how_to_end_it_until_it_goes_on(daemon: DaemonAtWork) -> None:
+    async def seen(stage: Stage) -> None:
+        await stage.shows("● up")
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            stage.app._tick()  # a minute is over
+            await stage.shows("✗ its daemon does not answer")
+            assert f"hint: kill -KILL {daemon.process.pid}" in stage.text
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+        stage.app._tick()
+        await stage.shows("● up")
 
     watched(daemon.home, seen)
 
