@@ -11,7 +11,7 @@ from minion.config import load_config
 from minion.routines.files import all_routine_files
 from minion.spelling import plain
 from minion.store.local_db import read_only
-from minion.store.routines import problem_files
+from minion.store.routines import list_routines, problem_files
 
 
 @click.command("reload")
@@ -36,9 +36,10 @@ def command(ctx: click.Context, as_json: bool) -> int:
     with daemon_of(home) as daemon:
         changed = daemon.ask("reload", {})["changed"]
     with read_only(home.store) as db:
-        problems = problem_files(db)
+        problems, kept = problem_files(db), list_routines(db)
     there = {file.stem for file in all_routine_files(home)}
-    gone = [name for name in changed if name not in there]
+    # The daemon may have seen it before: it is gone all the same.
+    gone = [routine.name for routine in kept if routine.name not in there]
     if as_json:
         print_json({"changed": changed, "gone": gone, "problems": problems})
         return 1 if problems else 0

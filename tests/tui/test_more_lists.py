@@ -15,6 +15,8 @@ from tests.tui.list_stories import a_full_month
 from tests.tui.piloting import Stage, home_with, on_stage, show
 from tests.tui.stories import Shelf
 
+pytestmark = pytest.mark.heavy
+
 
 def test_the_inbox_lists_what_needs_a_person_and_shows_the_evidence(tmp_path: Path) -> None:
     async def seen(stage: Stage) -> None:

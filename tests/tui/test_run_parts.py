@@ -18,6 +18,8 @@ from tests.tui.opened import opened
 from tests.tui.piloting import Stage
 from tests.tui.run_stories import FAILED, STRAYED
 
+pytestmark = pytest.mark.heavy
+
 
 def test_the_transcript_has_every_event_in_words_and_shows_one_whole(tmp_path: Path) -> None:
     async def seen(stage: Stage) -> None:

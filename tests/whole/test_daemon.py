@@ -209,8 +209,9 @@ def test_a_routine_whose_file_is_gone_is_said_to_be_gone_at_a_reload(daemon: Dae
     file = write_routine(daemon.home, "leaving", "quick")
     daemon.ask("reload")
     file.unlink()
-    told = run_cli(daemon.home, "reload")
-    assert (told.code, "gone: leaving." in told.out, "changed: nothing" in told.out) == (0, True, True)
+    for _ in range(2):  # the daemon may have seen it by itself before
+        told = run_cli(daemon.home, "reload")
+        assert (told.code, "gone: leaving." in told.out, "changed: nothing" in told.out) == (0, True, True)
 
 
 @pytest.mark.promise("DMN-12")
