@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import partial
 
 import click
 
-from minion.commands.context import home_of
+from minion.commands.context import as_called, home_of
 from minion.config import load_config
 from minion.terminal import can_draw
 from server.contract.refusals import Refused
@@ -43,7 +44,8 @@ def command(ctx: click.Context) -> None:
     gc.disable()
     from minion.tui.tui_app import MinionApp
 
-    MinionApp(home, config, utc_now, first=first, painted=_collect_seldom).run()
+    called = partial(as_called, ctx)
+    MinionApp(home, config, utc_now, first=first, painted=_collect_seldom, called=called).run()
 
 
 def _collect_seldom() -> None:

@@ -92,7 +92,7 @@ class ListPlace(Place):
 
     def nothing(self, words: str) -> list[Entry]:
         """What stands in an empty list: one friendly line with the next step, or that nothing fits."""
-        said = f"Nothing fits “{self.sought}”; Escape shows all." if self.sought else words
+        said = f"Nothing fits “{self.sought}”; Escape shows all." if self.sought else self.minion.called(words)
         return folded(text(said, DIM), self.table.listing.room)
 
     def amount(self, shown: int, of: int, *words: str) -> str:

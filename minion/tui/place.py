@@ -113,6 +113,7 @@ class Place(Deeds):
         try:
             self.found, self.refusal = await aside(lambda: self.read(self.minion.reading)), None
         except Refusal as refusal:
+            refusal.hint = self.minion.called(refusal.hint)
             self.refusal = refusal
         self.renew()
 

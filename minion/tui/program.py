@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,13 +25,17 @@ class Subject:
 
 
 class Program(Protocol):
-    """The terminal view as its screens know it. `snapshot` and `outlook` are None until they were first read."""
+    """The terminal view as its screens know it. `snapshot` and `outlook` are None until they were first read.
+
+    `called` gives a hint in which commands stand as the program was called, ready to be typed.
+    """
 
     clock: Clock
     reading: Reading
     steering: Steering
     snapshot: Snapshot | None
     outlook: Outlook | None
+    called: Callable[[str], str]
 
     async def look(self) -> None:
         """Make a new snapshot and go by it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from minion.config import Home
@@ -25,7 +25,8 @@ class Notify(Protocol):
 class Steering:
     """Asks the home's daemon; refuses where none runs, for then the terminal view only looks."""
 
-    def __init__(self, home: Home, notify: Notify) -> None:
+    def __init__(self, home: Home, notify: Notify, called: Callable[[str], str]) -> None:
+        self._called = called
         self._notify = notify
         self._home = home
 
@@ -34,7 +35,7 @@ class Steering:
         try:
             answer = await aside(lambda: self._ask(verb, params))
         except Refusal as refusal:
-            says = f"{plain(refusal.sentence)} hint: {plain(refusal.hint)}"
+            says = f"{plain(refusal.sentence)} hint: {plain(self._called(refusal.hint))}"
             self._notify(says, severity="error", markup=False, timeout=12)
             return None
         if done:

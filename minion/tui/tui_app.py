@@ -65,16 +65,20 @@ class MinionApp(App[None]):
 
     def __init__(
         self, home: Home, config: Config, clock: Clock, *, first: Ahead[Snapshot] | None = None,
-        painted: Callable[[], None] = lambda: None,
+        painted: Callable[[], None] = lambda: None, called: Callable[[str], str] = str,
     ) -> None:  # fmt: skip
-        """`first` is the first snapshot, which somebody began to make; `painted` is called when it was shown."""
+        """`first` is the first snapshot, which somebody began to make; `painted` is called when it was shown.
+
+        `called` gives a hint in which commands stand as this program was called.
+        """
         super().__init__()
         self.animation_level = "none"  # each frame of one is sent over ssh, and nobody looks at it
         self.clock = clock
         self.reading = Reading(home, config, clock)
         self._first = first
         self._painted = painted
-        self.steering = Steering(home, self.notify)
+        self.called = called
+        self.steering = Steering(home, self.notify, called)
         self.snapshot: Snapshot | None = None
         self.outlook: Outlook | None = None
         self._watcher = Watcher(home, self._changed)

@@ -122,11 +122,12 @@ def on_stage(
 def show(
     home: Home, config: Config, seen: Seen, *, size: tuple[int, int] = SIZE, keys: Sequence[str] = (),
     clock: Clock = stories.at_friday, reading: type[Reading] = Reading,
+    called: Callable[[str], str] = str,
 ) -> None:  # fmt: skip
     """Show a home, press keys, and have `seen` look. What the view raises fails the test."""
 
     async def run() -> None:
-        app = MinionApp(home, config, clock)
+        app = MinionApp(home, config, clock, called=called)
         app.reading = reading(home, config, clock)
         async with app.run_test(size=size) as pilot:
             stage = Stage(app, pilot, home)

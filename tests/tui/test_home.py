@@ -215,6 +215,21 @@ def test_what_cannot_be_read_is_said_with_what_mends_it_and_the_rest_is_shown(
     show(home, config, seen)
 
 
+def test_a_command_that_helps_is_shown_as_the_program_was_called(tmp_path: Path) -> None:
+    home, config = home_with(tmp_path, a_week)
+
+    async def seen(stage: Stage) -> None:
+        assert "Start: ./m --home h up" in stage.text
+        await stage.press("p")
+        await stage.hears("hint: ./m --home h up")
+        await stage.press("w")
+        assert "hint: ./m --home h up" in stage.text
+        await stage.press("y")
+        await stage.hears("What mends it is copied: ./m --home h up")
+
+    show(home, config, seen, called=lambda hint: hint.replace("minion up", "./m --home h up"))
+
+
 @pytest.mark.promise("TUI-4")
 def test_a_home_that_goes_away_while_it_is_shown_is_said_to_be_gone(tmp_path: Path) -> None:
     async def seen(stage: Stage) -> None:

@@ -86,7 +86,7 @@ class EffectsScreen(ListPlace):
             ("state", marked(effect["state"])), ("title", effect["title"]), ("routine", effect["routine"]),
             ("run", effect["run"]), ("when", dated(effect["at"], self.minion.reading.config.timezone)),
             ("where", effect["destination"]), ("seen", effect["detail"]), ("size", f"{effect['bytes']:,} bytes"),
-            ("undo", undo), ("next", _OPEN if effect["state"] == "unknown" else ""),
+            ("undo", undo), ("next", self.minion.called(_OPEN) if effect["state"] == "unknown" else ""),
         )  # fmt: skip
         return f"{effect['kind']}:{effect['target']}  {effect['id']}", known
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
@@ -103,7 +103,7 @@ class HomeScreen(Place):
         found, now = self.minion.snapshot, self.minion.clock()
         if found is None:
             return
-        trouble = list(_trouble(found))
+        trouble = list(_trouble(found, self.minion.called))
         panel = self.query_one("#trouble", Static)
         panel.display = bool(trouble)
         panel.update(Content("\n").join(trouble))
@@ -115,7 +115,7 @@ class HomeScreen(Place):
     def _entries(self, found: Snapshot, now: datetime) -> Iterator[Entry]:
         if found.document is None:
             if not found.problems:
-                yield Entry(still(text(_NOTHING_YET, DIM)))
+                yield Entry(still(text(self.minion.called(_NOTHING_YET), DIM)))
             return
         needs = [need for need in needs_of(found) if self.matches(need.name, need.says, need.word)]
         self._needs = {need.key: need for need in needs}
@@ -134,7 +134,7 @@ class HomeScreen(Place):
         items = [item for item in found.document["routines"] if self.matches(item["name"], item["state"])]
         yield Entry(lambda width: titled("ROUTINES", width))
         if not items:
-            words = "No routine is called so." if self.sought else _NOTHING_YET
+            words = "No routine is called so." if self.sought else self.minion.called(_NOTHING_YET)
             yield Entry(still(text(words, DIM)))
             return
         heads: list[Cell] = [text(column.title, DIM) for column in _ROUTINES]
@@ -177,7 +177,7 @@ class HomeScreen(Place):
             return Content(" ")
         log = text(f"log intact {known.entries:,}", DIM)
         if known.broken is not None:
-            log = text(f"✗ log BROKEN: {known.broken}; minion verify", "$text-error")
+            log = text(f"✗ log BROKEN: {known.broken}; {self.minion.called('minion verify')}", "$text-error")
         price = f", {dollars(known.dollars)}" if known.dollars else ""
         ahead = f"next 7 days: {known.due:,} due{price}" if found.is_up else "nothing starts by itself"
         return Content("  ") + log + Content.styled(f" · {ahead}", DIM)
@@ -202,20 +202,20 @@ class HomeScreen(Place):
         self.minion.open(event.key, self.subject)
 
 
-def _trouble(found: Snapshot) -> Iterator[Content]:
+def _trouble(found: Snapshot, called: Callable[[str], str]) -> Iterator[Content]:
     """What could not be read, and what is wrong with the daemon; each with what mends it."""
     for refusal in found.problems:
         yield sign("problem") + text(f" {refusal.sentence}", "$text-error")
-        yield text(f"  hint: {refusal.hint}", DIM)
+        yield text(f"  hint: {called(refusal.hint)}", DIM)
     live = found.live
     if live is None:
         says = " No daemon: nothing starts by itself, this view only looks. Start: minion up"
-        yield sign("warning") + text(says, "$text-warning")
+        yield sign("warning") + text(called(says), "$text-warning")
     elif live.get("health") != "ok":
         for words in live.get("trouble") or ():
             yield sign("warning") + text(f" {words}", "$text-warning")
         if live.get("fix"):
-            yield text(f"  hint: {live['fix']}", DIM)
+            yield text(f"  hint: {called(live['fix'])}", DIM)
 
 
 def _need(need: Need, now: datetime, zone: str) -> Sequence[Cell]:

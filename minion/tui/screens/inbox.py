@@ -97,7 +97,8 @@ class InboxScreen(ListPlace):
         if item is None:
             return None
         changes = [line for name, change in item.changes.items() for line in _changed(name, change)]
-        lines = [text(item.says), *changes, labelled(*item.told)]
+        told = [(name, self.minion.called(said) if isinstance(said, str) else said) for name, said in item.told]
+        lines = [text(item.says), *changes, labelled(*told)]
         return f"{item.what}: {item.routine}", Content("\n").join(lines)
 
     def on_listing_opened(self, _: Listing.Opened) -> None:

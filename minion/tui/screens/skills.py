@@ -111,7 +111,7 @@ class SkillsScreen(ListPlace):
         folder, header = skill.folder, skill.admitted or {}
         facts = labelled(
             ("problem", text(skill.refusal.sentence, "$text-error") if skill.refusal else ""),
-            ("hint", text(skill.refusal.hint, "$text-accent") if skill.refusal else ""),
+            ("hint", text(self.minion.called(skill.refusal.hint), "$text-accent") if skill.refusal else ""),
             ("requires", ", ".join(header.get("requires", ()))), ("effects", ", ".join(_effects(skill))),
             ("used by", ", ".join(skill.routines)), ("digest", folder.digest if folder else ""),
             ("folder", str(folder.path) if folder else ""),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual.content import Content
@@ -41,7 +41,9 @@ class WhyScreen(ListPlace):
         """The command that mends it."""
         name = self.subject.routine
         chain = next((chain for chain in self.found or () if chain.routine == name), None)
-        return None if chain is None or chain.end.fix is None else (chain.end.fix, "What mends it is")
+        if chain is None or chain.end.fix is None:
+            return None
+        return self.minion.called(chain.end.fix), "What mends it is"
 
     def read(self, reading: Reading) -> list[Chain]:
         """The links of the routine, or of all."""
@@ -59,12 +61,12 @@ class WhyScreen(ListPlace):
         chains: Sequence[Chain] = self.found
         if self.about is not None:
             table.headline(f"WHY {self.about}")
-            table.lines(_whole(chains[0], table.listing.room))
+            table.lines(_whole(chains[0], table.listing.room, self.minion.called))
             return
         fitting = [chain for chain in chains if self.matches(chain.routine, chain.sentence, chain.end.state)]
         said = self.amount(len(fitting), len(chains), "the first broken link of each routine")
         table.headline("WHY", said if chains else "")
-        entries = [entry for chain in fitting for entry in _short(chain, table.listing.room)]
+        entries = [entry for chain in fitting for entry in _short(chain, table.listing.room, self.minion.called)]
         table.lines(entries or self.nothing("No routines yet: minion routine new --list"))
 
     def on_listing_opened(self, _: Listing.Opened) -> None:
@@ -78,22 +80,22 @@ def _sign(state: str) -> Content:
     return text(f"{MARKS.get(word, ('·', ''))[0]} {word:<{_WORD - 2}}", colour_of(word))
 
 
-def _short(chain: Chain, width: int) -> list[Entry]:
+def _short(chain: Chain, width: int, called: Callable[[str], str]) -> list[Entry]:
     line = _sign(chain.end.state) + text(f" {chain.routine}", "bold") + text(f"  {chain.sentence}")
     found = folded(line, width, key=f"routine:{chain.routine}", indent=_WORD + 1)
     if chain.end.state == "broken" and chain.end.fix is not None:
-        found += _hint(chain.end.fix, width, before=_WORD + 1)
+        found += _hint(called(chain.end.fix), width, before=_WORD + 1)
     return found
 
 
-def _whole(chain: Chain, width: int) -> list[Entry]:
+def _whole(chain: Chain, width: int, called: Callable[[str], str]) -> list[Entry]:
     found = [Entry(still(Content()))]
     for link in chain.links:
         line = _sign(link.state) + text(f" {link.name:<{_NAME}}", "bold") + text(link.words)
         found += folded(line, width, key=f"link:{link.name}", indent=_WORD + _NAME + 1)
     found += [Entry(still(Content())), *folded(text(chain.sentence, "bold"), width)]
     if chain.end.fix is not None:
-        found += _hint(chain.end.fix, width, "   y copies it")
+        found += _hint(called(chain.end.fix), width, "   y copies it")
     return found
 
 
