@@ -56,7 +56,7 @@ class Stage:
     async def press(self, *keys: str) -> None:
         """Press keys, each once what came of the one before is shown."""
         for key in keys:
-            self.app.simulate_key(key)
+            await self.pilot.press(key)
             await self.settled()
 
     async def keys(self, *keys: str) -> None:

@@ -17,6 +17,8 @@ from tests.tui.list_stories import a_full_month
 from tests.tui.piloting import Stage, home_with, on_stage, show
 from tests.tui.stories import FRIDAY, Shelf, a_week, before, under_way_now
 
+pytestmark = pytest.mark.heavy
+
 PLACES = {"2": "RUNS", "3": "SLOTS", "4": "GAPS", "5": "INBOX", "6": "SKILLS", "7": "EFFECTS", "8": "WHY"}
 
 

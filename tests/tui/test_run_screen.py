@@ -43,6 +43,8 @@ from tests.tui.run_stories import (
 )
 from tests.tui.stories import FRIDAY, Shelf, at_friday, under_way_now
 
+pytestmark = pytest.mark.heavy
+
 NARROW = (80, 24)
 ONLY = numbered_id("run_", 1)
 
