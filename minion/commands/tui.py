@@ -42,14 +42,7 @@ def command(ctx: click.Context) -> None:
     # The store is read while Textual loads, and nothing looks for garbage where there is none yet.
     first = Ahead(Reading(home, config, utc_now).snapshot)
     gc.disable()
-    from minion.tui.tui_app import MinionApp
+    from minion.tui.tui_app import MinionApp, collect_seldom
 
     called = partial(as_called, ctx)
-    MinionApp(home, config, utc_now, first=first, painted=_collect_seldom, called=called).run()
-
-
-def _collect_seldom() -> None:
-    """Look for garbage again, but not through what is there now, and seldom through all: it would miss a frame."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    gc.enable()
+    MinionApp(home, config, utc_now, first=first, painted=collect_seldom, called=called).run()

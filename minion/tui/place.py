@@ -38,6 +38,8 @@ class Place(Deeds):
     ]
     deeds: ClassVar[frozenset[str]] = frozenset()
     finds: ClassVar[bool] = True
+    # What it shows follows from what it reads alone: where that is as before, nothing is made anew.
+    alone: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,8 +72,7 @@ class Place(Deeds):
         """Show what is known now: something was found, sought or read, or time went by."""
         if not self.is_attached or not self.query(Masthead):
             return
-        head = self.query_one(Masthead)
-        head.snapshot, head.now = self.minion.snapshot, self.minion.clock()
+        self._renew_head()
         if self.found is None and self.refusal is None:
             return
         try:
@@ -79,6 +80,10 @@ class Place(Deeds):
         except Refusal as refusal:
             for listing in self.query(Listing):
                 listing.show(refused(refusal, listing.room))
+
+    def _renew_head(self) -> None:
+        head = self.query_one(Masthead)
+        head.snapshot, head.now = self.minion.snapshot, self.minion.clock()
 
     def on_mount(self) -> None:
         """Show at once what is known already."""
@@ -110,12 +115,16 @@ class Place(Deeds):
 
     async def _look_once(self) -> None:
         await self.minion.look()
+        before = self.found if self.refusal is None else None
         try:
             self.found, self.refusal = await aside(lambda: self.read(self.minion.reading)), None
         except Refusal as refusal:
             refusal.hint = self.minion.called(refusal.hint)
             self.refusal = refusal
-        self.renew()
+        if self.alone and self.refusal is None and before is not None and before == self.found:
+            self._renew_head()
+        else:
+            self.renew()
 
     def matches(self, *words: str | None) -> bool:
         """Whether what is sought stands in one of these; each word of it somewhere."""

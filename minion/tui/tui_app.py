@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -196,3 +197,10 @@ def screen_of(name: str, about: str | None = None) -> Place:
     module, made = _SCREENS[name]
     screen: Place = getattr(importlib.import_module(f"minion.tui.screens.{module}"), made)(about)
     return screen
+
+
+def collect_seldom() -> None:
+    """Look for garbage again, but not through what is there now, and seldom through all: it would miss a frame."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    gc.enable()

@@ -29,6 +29,7 @@ class RunsScreen(ListPlace):
 
     headed: ClassVar[str] = "RUNS"
     copies: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
     deeds: ClassVar[frozenset[str]] = frozenset({"why", "run_now", "cancel_run", "pause", "redeliver", "halt"})
 
     @property
