@@ -69,6 +69,8 @@ def test_what_cannot_be_undone_is_asked_about_and_done_by_no_single_key(
     async def seen(stage: Stage) -> None:
         assert isinstance(stage.app.screen, Confirm)
         assert says in stage.text
+        await stage.press(keys[-1], "enter", "space")
+        assert isinstance(stage.app.screen, Confirm), "nothing but y does it, however often a key is pressed"
         await stage.press("n")
         assert not isinstance(stage.app.screen, Confirm)
         await stage.press(keys[-1], "y")
