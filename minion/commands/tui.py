@@ -28,7 +28,7 @@ def command(ctx: click.Context) -> None:
     \b
     Examples:
       minion tui
-      minion --home ~/work/.minion tui
+      minion --home .minion tui
     """
     home = home_of(ctx)
     config = load_config(home)
