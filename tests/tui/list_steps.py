@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
 from typing import cast
 
 from textual.widgets import Input
@@ -37,14 +35,3 @@ async def seek(stage: Stage, sought: str) -> None:
 def words(stage: Stage) -> str:
     """All that stands on the screen as one line."""
     return " ".join(stage.text.split())
-
-
-def alter(store: Path, statement: str) -> None:
-    """Change the file as somebody would who owns it: with every guard dropped first."""
-    connection = sqlite3.connect(store, isolation_level=None)
-    try:
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
-            connection.execute(f'DROP TRIGGER "{name}"')
-        connection.execute(statement)
-    finally:
-        connection.close()

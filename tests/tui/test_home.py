@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from minion.tui.screens.asking import Confirm
 from minion.tui.screens.help import HelpScreen
 from minion.tui.tui_app import PLACES
+from tests.minion.stored_runs import tamper
 from tests.tui.piloting import Stage, home_with, on_stage, show
 from tests.tui.stories import a_week, under_way_now
 
@@ -183,7 +183,7 @@ def test_help_shows_every_key_and_goes_away_again(tmp_path: Path) -> None:
 
 def test_a_log_that_somebody_altered_is_called_broken(tmp_path: Path) -> None:
     home, config = home_with(tmp_path, a_week)
-    _alter(home.store, "UPDATE events SET data = '{}' WHERE rowid = (SELECT min(rowid) FROM events)")
+    tamper(home.root, "UPDATE events SET data = '{}' WHERE rowid = (SELECT min(rowid) FROM events)")
 
     async def seen(stage: Stage) -> None:
         await stage.shows("log BROKEN")
@@ -206,7 +206,7 @@ def test_what_cannot_be_read_is_said_with_what_mends_it_and_the_rest_is_shown(
     tmp_path: Path, statement: str, says: str
 ) -> None:
     home, config = home_with(tmp_path, a_week)
-    _alter(home.store, statement)
+    tamper(home.root, statement)
 
     async def seen(stage: Stage) -> None:
         words = " ".join(stage.text.split())
@@ -241,14 +241,3 @@ def test_a_home_that_goes_away_while_it_is_shown_is_said_to_be_gone(tmp_path: Pa
         assert "hint:" in stage.text
 
     on_stage(tmp_path, a_week, seen)
-
-
-def _alter(store: Path, statement: str) -> None:
-    """Change the file as somebody would who owns it: with every guard dropped first."""
-    connection = sqlite3.connect(store, isolation_level=None)
-    try:
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
-            connection.execute(f'DROP TRIGGER "{name}"')
-        connection.execute(statement)
-    finally:
-        connection.close()

@@ -12,7 +12,8 @@ from textual.widgets import Input
 
 from minion.store.writer import open_writer
 from minion.tui.list_place import ListPlace
-from tests.tui.list_steps import alter, go, pane, seek, words
+from tests.minion.stored_runs import tamper
+from tests.tui.list_steps import go, pane, seek, words
 from tests.tui.list_stories import a_full_month
 from tests.tui.piloting import Stage, home_with, on_stage, show
 from tests.tui.stories import FRIDAY, Shelf, a_week, before, under_way_now
@@ -78,7 +79,7 @@ def test_a_list_of_an_empty_home_says_what_comes_there_or_what_to_do(tmp_path: P
 )
 def test_what_cannot_be_read_is_said_where_the_list_would_be(tmp_path: Path, statement: str, key: str) -> None:
     home, config = home_with(tmp_path, a_full_month)
-    alter(home.store, statement)
+    tamper(home.root, statement)
 
     async def seen(stage: Stage) -> None:
         assert f"── {PLACES[key]} " in stage.text

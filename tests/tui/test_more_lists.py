@@ -10,7 +10,8 @@ import pytest
 
 from minion.tui.lines import paragraphs
 from minion.tui.screens.asking import Deciding
-from tests.tui.list_steps import alter, go, pane, seek, words
+from tests.minion.stored_runs import tamper
+from tests.tui.list_steps import go, pane, seek, words
 from tests.tui.list_stories import a_full_month
 from tests.tui.piloting import Stage, home_with, on_stage, show
 from tests.tui.stories import Shelf
@@ -47,7 +48,7 @@ def test_each_thing_in_the_inbox_is_decided_by_an_answer_that_is_typed(tmp_path:
 
 def test_the_inbox_opens_at_the_decision_it_is_about_and_says_where_hqs_own_is(tmp_path: Path) -> None:
     home, config = home_with(tmp_path, a_full_month)
-    alter(home.store, "INSERT INTO meta VALUES ('hq', 'https://hq.example.org')")
+    tamper(home.root, "INSERT INTO meta VALUES ('hq', 'https://hq.example.org')")
     connection = sqlite3.connect(home.store)
     (refused,) = connection.execute("SELECT id FROM decisions WHERE answer = 'reject'").fetchone()
     connection.close()
