@@ -127,16 +127,28 @@ def daemon_pid(home: Home) -> int | None:
     return holder[0] if holder is not None and holder[1] == DAEMON else None
 
 
+def answer_now(home: Home, verb: str, *, within_s: float = SIGN_S) -> dict[str, Any] | None:
+    """What the home's daemon answers to a verb; None where none runs, or it says nothing in time.
+
+    Raises the `Refusal` that it answers with.
+    """
+    client = connected(home)
+    if client is None:
+        return None
+    try:
+        with client:
+            return dict(client.ask(verb, {}, timeout_s=within_s))
+    except Refused as refusal:
+        if refusal.code not in LOST:
+            raise
+        return None
+
+
 def live_now(home: Home, *, within_s: float = SIGN_S) -> dict[str, Any] | None:
     """What the home's daemon says of itself, or that it does not answer in time; None where none runs."""
-    client = connected(home)
-    if client is not None:
-        try:
-            with client:
-                return dict(client.ask("live", {}, timeout_s=within_s))
-        except Refused as refusal:
-            if refusal.code not in LOST:
-                raise
+    live = answer_now(home, "live", within_s=within_s)
+    if live is not None:
+        return live
     pid = daemon_pid(home)
     return None if pid is None else unanswered(pid)
 

@@ -10,13 +10,13 @@ import click
 from minion.commands.context import as_called, home_of, print_json
 from minion.commands.presentation import mark, table
 from minion.config import Config, Home, holder_now, load_config
-from minion.daemon_client import DAEMON, LOST, SIGN_S, connected, unanswered
+from minion.daemon_client import DAEMON, answer_now, unanswered
 from minion.release import program_version
 from minion.routines.files import all_routine_files
 from minion.spelling import local_time, plain, spell_instant
 from minion.standing import standing
 from minion.store.local_db import read_only
-from server.contract.refusals import NotFound, Refused
+from server.contract.refusals import NotFound
 
 # So many of a list stand on the screen; `--json` has all of them.
 _MOST: Final = 10
@@ -48,14 +48,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 def status_of(home: Home, config: Config) -> dict[str, Any]:
     """The document of `minion status --json`, from the daemon, or from the store where none answers."""
-    client = connected(home)
-    if client is not None:
-        try:
-            with client:
-                return dict(client.ask("status", {}, timeout_s=SIGN_S))
-        except Refused as refusal:
-            if refusal.code not in LOST:
-                raise
+    told = answer_now(home, "status")
+    if told is not None:
+        return told
     holder = holder_now(home)
     live = unanswered(holder[0]) if holder is not None and holder[1] == DAEMON else None
     document = _without_daemon(home, config, live)

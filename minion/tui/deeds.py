@@ -43,6 +43,11 @@ class Deeds(Screen[None]):
         return cast("Program", self.app)
 
     @property
+    def standing(self) -> Mapping[str, Any] | None:
+        """How the minion stands, as `minion status` has it; None where that is not known."""
+        return self.minion.snapshot.document if self.minion.snapshot is not None else None
+
+    @property
     def subject(self) -> Subject:
         """What stands under the cursor."""
         return Subject()
@@ -51,7 +56,7 @@ class Deeds(Screen[None]):
         """Say why a key does nothing here."""
         self.notify(sentence, severity="warning", markup=False)
 
-    def begin(self, deed: Coroutine[Any, Any, None]) -> None:
+    def begin(self, deed: Coroutine[Any, Any, Any]) -> None:
         """Do something that asks first, or takes a while, beside the keys."""
         self.run_worker(deed, group="deed")
 
@@ -88,7 +93,7 @@ class Deeds(Screen[None]):
 
     def _going_on(self) -> tuple[str, str] | None:
         """The run to be cancelled, and its routine."""
-        said = self.minion.snapshot.document if self.minion.snapshot is not None else None
+        said = self.standing
         if said is None:
             return None
         subject = self.subject
@@ -111,10 +116,10 @@ class Deeds(Screen[None]):
         verb, done = ("resume", "goes on") if item["paused"] else ("pause", "is paused")
         name = item["name"]
         asked = self.minion.steering.ask(verb, {"name": name}, done=f"{name} {done}; p takes it back.")
-        return self.begin(_only(asked))
+        return self.begin(asked)
 
     def _routine(self, name: str | None) -> Mapping[str, Any] | None:
-        said = self.minion.snapshot.document if self.minion.snapshot is not None else None
+        said = self.standing
         items = said["routines"] if said is not None else []
         return next((each for each in items if each["name"] == name), None)
 
@@ -136,16 +141,15 @@ class Deeds(Screen[None]):
         self.begin(self._halt())
 
     async def _halt(self) -> None:
-        found = self.minion.snapshot
-        halted = found is not None and found.document is not None and found.document["halted"] is not None
-        if halted:
+        said = self.standing
+        if said is not None and said["halted"] is not None:
             if await self._confirmed("Let the minion go on?", "Routines start on time again."):
                 await self.minion.steering.ask("unhalt", {}, done="The minion goes on.")
             return
         says = "What runs is cancelled, and nothing starts until H is pressed again, also after a restart."
         if await self._confirmed("Halt everything?", says):
-            said = {"why": f"halted by {login_name()}", "let_finish": False}
-            await self.minion.steering.ask("halt", said, done="The minion is halted; H lets it go on.")
+            asked = {"why": f"halted by {login_name()}", "let_finish": False}
+            await self.minion.steering.ask("halt", asked, done="The minion is halted; H lets it go on.")
 
     def action_decide(self) -> None:
         """Answer what waits for a person: a decision, or an effect that nobody knows the end of."""
@@ -155,8 +159,7 @@ class Deeds(Screen[None]):
         return self.begin(self._decide(subject))
 
     async def _decide(self, subject: Subject) -> None:
-        found = self.minion.snapshot
-        open_ones = found.document["decisions"] if found is not None and found.document is not None else []
+        open_ones = self.standing["decisions"] if self.standing is not None else []
         named = [item for item in open_ones if item["id"] == subject.decision]
         wanted = (named or [item for item in open_ones if item["routine"] == subject.routine])[:1]
         if not wanted and subject.decision is None:
@@ -206,10 +209,6 @@ class Deeds(Screen[None]):
             said = {"effect": effect, "state": state, "why": None, "by": login_name()}
             await self.minion.steering.ask("settle", said, done=f"Settled: {state}.")
         return None
-
-
-async def _only(asked: Coroutine[Any, Any, Any]) -> None:
-    await asked
 
 
 def _changed(name: str, change: Mapping[str, str | None]) -> Content:

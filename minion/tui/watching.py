@@ -48,6 +48,8 @@ class Watcher:
                 seen = now
                 self._say()
             self._ended.wait(_LOOK_S)
+            if client is not None:
+                self._say()  # its process is there a moment longer than its connection
 
     def _listen(self, client: DaemonClient) -> None:
         """Hear the daemon until it goes away."""

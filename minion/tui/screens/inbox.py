@@ -80,8 +80,7 @@ class InboxScreen(ListPlace):
         table.add(self._elsewhere())
 
     def _elsewhere(self) -> list[Entry]:
-        found = self.minion.snapshot
-        hq = found.document["hq"] if found is not None and found.document is not None else None
+        hq = self.standing["hq"] if self.standing is not None else None
         if hq is None:
             return []
         says = text("What waits at HQ: ", DIM) + text(f"{hq['url']}/decisions", "$text-accent")
