@@ -12,8 +12,9 @@ from sqlalchemy import Row
 from server.contract.digest import canonical_json, instant, is_id
 from server.contract.redaction import Redactor
 from server.contract.refusals import BadUse, Refused
+from server.contract.run import GAP_TYPES
 from server.domain.consequence import joined_deltas
-from server.domain.gap import GAP_TYPES, STILL_OPEN, escalates, priority_of
+from server.domain.gap import STILL_OPEN, escalates, priority_of
 from server.domain.skill_files import permission_delta, readable_skill
 from server.storage import definition_store, finding_store
 from server.storage.access_store import Caller, once

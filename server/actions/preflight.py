@@ -12,6 +12,7 @@ from sqlalchemy import Row
 
 from server.contract.digest import parse_instant
 from server.domain import explanation
+from server.domain.costing import cost_estimate
 from server.domain.explanation import Facts, LastRun, Said
 from server.domain.moving import HQ, seen_words, starter_of, waits_words
 from server.domain.readiness import There
@@ -41,14 +42,17 @@ def preflight(connection: Connection, held: HeldRoutine, *, now: datetime) -> di
     minion = routine_facts.minion_of(connection, held.minion_id) if held.minion_id else None
     said = said_of(minion)
     spent = routine_facts.dollars_of_runs(connection, held.id)
-    estimate, words = explanation.cost_estimate(spent, held.document["limits"]["dollars"])
+    engine = held.document["engine"] or said.get("engine")
+    estimate, words = cost_estimate(
+        held.document, spent, engine=engine, schedules=explanation.schedules_of(facts), now=now
+    )
     return {
         "id": held.id, "name": held.name, "revision": held.revision,
         "minion": facts.minion, "will_fire": standing is None,
         "started_by": _starter(held, facts.minion) if moving is None else moving["from"],
         "why_not": standing.sentence if standing else None, "do": standing.remedy if standing else None,
         "moving": moving, "next": due, "schedules": explanation.in_words(facts),
-        "engine": held.document["engine"] or said.get("engine") or "its minion's",
+        "engine": engine or "its minion's",
         "cost_estimate": estimate, "cost_note": words,
         "told_when_it_fails": explanation.told_when_it_fails(held.document["notify"] or said.get("notify") or ()),
         "warnings": [*explanation.warnings(facts), *_remarks(held, minion, now)],

@@ -23,10 +23,9 @@ from server.contract.process import Process
 from server.contract.redaction import Redactor
 from server.contract.refusals import BadDocument
 from server.contract.reports import RunReport
-from server.contract.run import RunState, has_ended, way_to
+from server.contract.run import GAP_TYPES, RunState, has_ended, way_to
 from server.contract.topology import CanonicalBlock, compare, fingerprint, topology
 from server.domain.drift import drift_verdict
-from server.domain.gap import GAP_TYPES
 from server.storage import routine_facts, run_store
 from server.storage.access_store import Caller
 from server.storage.database import Connection

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+# Effects that one run may have.
+EFFECTS_PER_RUN: Final = 20
 Plan = Literal["own", "pro", "team"]
 RUNS_PER_DAY: Final[dict[str, int | None]] = {"own": None, "pro": 5, "team": 25}
 WARNING_SHARE: Final = 0.8

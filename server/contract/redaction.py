@@ -63,6 +63,11 @@ class Redactor:
             value = self._values.sub(MARK, value)
         return _SHAPES.sub(MARK, value)
 
+    def holds(self, value: str) -> bool:
+        """Whether a known secret, or a form of one, stands in `value`; what only looks like one does not count."""
+        found = self._values.finditer(value) if self._values is not None else ()
+        return any(match[0] != MARK for match in found)
+
     def data(self, value: Any) -> Any:
         """A JSON value with every string in it, keys included, redacted."""
         if isinstance(value, str):

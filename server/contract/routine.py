@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from .documents import Document, DocumentPart
+from .egress import MOST_PATTERNS
 from .plain_words import shown, wrong
 from .refusals import BadDocument
 from .schedule import Schedule, is_dated, parse_schedule, restore_schedule
@@ -17,6 +18,7 @@ from .spelling import (
     Command,
     EffectPattern,
     Engine,
+    Host,
     MinionId,
     ModelName,
     PipelineSkill,
@@ -26,11 +28,13 @@ from .spelling import (
     RepositoryUrl,
     RoutineId,
     SecretName,
+    SetupScript,
     Slug,
     Target,
     Variable,
     VariableValue,
     ZoneName,
+    is_host,
     repository_name,
 )
 
@@ -76,11 +80,46 @@ def _as_repository(value: object) -> object:
     return {"url": value} if isinstance(value, str) else value
 
 
-class Environment(DocumentPart):
-    """What an elastic block sees of the world: the network, and variables added to an otherwise empty set."""
+NetworkWord = Literal["none", "trusted", "full"]
 
-    network: Literal["none", "full"] = "none"
+
+def _word_or_hosts(value: object) -> object:
+    if (isinstance(value, list | tuple) and value) or value in get_args(NetworkWord):
+        return value
+    said = "an empty list" if isinstance(value, list | tuple) else shown(value)
+    hint = f"write [{value}] for that one host" if is_host(value) else "write one of these words, or [example.com]"
+    words = f"must be none, trusted, full or a list of hosts, not {said}"
+    raise wrong("unknown_choice", words, hint)
+
+
+Network = Annotated[
+    Annotated[NetworkWord, Tag("word")]
+    | Annotated[
+        tuple[Host, ...],
+        # Not strict: what has passed a function is no JSON any more, and a list is no tuple.
+        Field(max_length=MOST_PATTERNS, strict=False, description="example.com, *.example.com, with :port or not"),
+        Tag("list"),
+    ],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "list"),
+    BeforeValidator(_word_or_hosts),
+]
+
+
+class Environment(DocumentPart):
+    """What an elastic block sees of the world: the network, variables added to an otherwise empty set, programs.
+
+    `network`: no host, those of the trusted list (package registries, source hosts), hosts of one's own, or any
+    public one. `setup` is a bash script, whose work in `/environment` is done once and kept for later runs.
+    """
+
+    network: Network = "none"
     env: Annotated[dict[Variable, VariableValue], Field(max_length=100)] = Field(default_factory=dict)
+    setup: SetupScript | None = None
+
+    @field_validator("setup")
+    @classmethod
+    def _blank_is_none(cls, script: str | None) -> str | None:
+        return script if script is not None and script.strip() else None
 
 
 class Limits(DocumentPart):
@@ -232,6 +271,13 @@ class Routine(Document):
                 "and `catch_up: window` need each other",
                 "give both, or neither",
                 at="catch_up_window_s",
+            )
+        if self.sandbox == "none" and self.environment.network not in ("none", "full"):
+            raise wrong(
+                "network_needs_sandbox",
+                "needs the sandbox, which alone can hold a run to some hosts",
+                "leave `sandbox` out, or write `network: full`",
+                at="environment.network",
             )
         if len(_triggers(self)) > MOST_TRIGGERS:
             raise wrong(

@@ -27,6 +27,8 @@ EffectKind = Literal["push", "pull_request", "comment", "message", "file"]
 EffectState = Literal["staged", "withheld", "refused", "intended", "accepted", "delivered", "failed", "unknown"]
 CheckKind = Literal["delivered", "file", "command", "contains"]
 
+GapType = Literal["step", "block", "skill", "tool", "connector", "capability", "permission"]
+GAP_TYPES: Final[tuple[str, ...]] = get_args(GapType)
 OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
 EFFECT_KINDS: Final[tuple[str, ...]] = get_args(EffectKind)
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from .documents import Document, admit, frontmatter
 from .plain_words import shown, wrong
 from .refusals import BadDocument
-from .spelling import EffectPattern, SkillName, StepCode
+from .spelling import EffectPattern, ModelName, SkillName, StepCode
 
 OUR_PREFIX: Final = "minion-"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.:*-]{1,100}")
@@ -97,11 +97,14 @@ class SkillMetadata(Document):
         Field(alias="minion-tools", max_length=100),
         BeforeValidator(_tool_codes),
     ] = Field(default_factory=dict)
+    model: Annotated[ModelName | None, Field(alias="minion-model")] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Skill:
     """An admitted skill. `code` is the declared step code or None; `tools` maps tool names to step codes.
+
+    `model` is what performs it where an engine has models, None for the routine's.
 
     `effects` are patterns that the skill may stage, `requires` names of other skills, `instructions` the
     Markdown below the header.
@@ -116,6 +119,7 @@ class Skill:
     requires: tuple[str, ...]
     effects: tuple[str, ...]
     tools: dict[str, str]
+    model: str | None
     instructions: str
 
 
@@ -124,7 +128,7 @@ def admit_skill(body: bytes, *, folder: str | None, source: str) -> Skill:
 
     `folder` is the name of the folder it lies in, None when it lies in none yet, as in an archive.
     Rules: the Agent Skills standard (name = folder name, six keys, texts only) and DECISIONS "Routine and
-    skills" for the four `metadata` keys. Raises one `BadDocument` that names every breach.
+    skills" for our `metadata` keys. Raises one `BadDocument` that names every breach.
     """
     data, instructions = frontmatter(body, source=source)
     found: list[BadDocument] = []
@@ -150,6 +154,7 @@ def admit_skill(body: bytes, *, folder: str | None, source: str) -> Skill:
         requires=metadata.requires,
         effects=metadata.effects,
         tools=metadata.tools,
+        model=metadata.model,
         instructions=instructions,
     )
 

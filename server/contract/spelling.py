@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from .digest import IdPrefix, instant, is_id, parse_instant
+from .egress import BadHost, pattern_of
 from .plain_words import shown, wrong
 from .topology import is_code
 
 REPORT_SKILL: Final = "execution-report"
 LONGEST_CONTENT: Final = 65_536
+LONGEST_SETUP: Final = 65_536
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -160,6 +162,29 @@ def _variable_value(text: str) -> str:
         raise wrong(
             "out_of_range", "must have at most 4,096 bytes", "put long text into a file of the repository"
         )
+    return text
+
+
+def _host(text: str) -> str:
+    try:
+        return str(pattern_of(text))
+    except BadHost as error:
+        hint = "write example.com, *.example.com, example.com:8443 or an address such as [2001:db8::7]:443"
+        raise wrong("bad_host", f"{error}: {shown(text)}", hint) from None
+
+
+def is_host(value: object) -> bool:
+    """Whether a value is a host name with a dot in it, as somebody writes who means just that one."""
+    try:
+        return isinstance(value, str) and "." in value and bool(pattern_of(value))
+    except BadHost:
+        return False
+
+
+def _setup_script(text: str) -> str:
+    if len(text.encode()) > LONGEST_SETUP:
+        says = f"must have at most {LONGEST_SETUP:,} bytes"
+        raise wrong("out_of_range", says, "have the script fetch what is long")
     return text
 
 
@@ -314,6 +339,8 @@ Target = Annotated[
 SecretName = Annotated[str, AfterValidator(_secret_name)]
 Variable = Annotated[str, AfterValidator(_variable)]
 VariableValue = Annotated[str, AfterValidator(_variable_value)]
+Host = Annotated[str, Field(max_length=300), AfterValidator(_host)]
+SetupScript = Annotated[str, AfterValidator(_setup_script)]
 RelativeGlob = Annotated[str, Field(max_length=512), AfterValidator(_relative_glob)]
 Command = Annotated[
     tuple[Annotated[str, Field(max_length=4096), AfterValidator(_argument)], ...],

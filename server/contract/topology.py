@@ -15,6 +15,7 @@ from typing import Literal
 
 CODE = re.compile(r"(TSK|SCR|LLM)-[A-Z0-9-]+")
 PROMPT_STEP = "LLM-EXECUTE-PROMPT"
+_NO_CODE = re.compile(r"[^A-Z0-9]+")
 Conformance = Literal["conformant", "drift", "violation", "incomplete"]
 
 
@@ -47,6 +48,11 @@ class Comparison:
 def is_code(text: str) -> bool:
     """Whether `text` is a step code: `TSK-`, `SCR-` or `LLM-` and capitals, digits, hyphens."""
     return len(text) <= 100 and CODE.fullmatch(text) is not None
+
+
+def code_for(prefix: str, text: str) -> str:
+    """A step code for what a text names: `TSK` and "my.tool" are TSK-MY-TOOL."""
+    return f"{prefix}-{_NO_CODE.sub('-', text.upper()).strip('-')[:80] or 'UNNAMED'}"
 
 
 def skill_code(name: str, declared: str | None = None) -> str:

@@ -191,16 +191,6 @@ def _has_no_model(engine: str | None, there: There | None) -> bool:
     return there is not None and there.engines is not None and set(there.engines) == {"script"}
 
 
-def cost_estimate(spent: Sequence[float], cap: float) -> tuple[dict[str, Any] | None, str]:
-    """What a run may cost in US dollars, from what earlier ones did; None without any, and a sentence on it."""
-    limit = f"a run is stopped at ${cap:g}"
-    if not spent:
-        return None, f"No earlier run of it names a cost; {limit}."
-    mean = round(sum(spent) / len(spent), 4)
-    found = {"dollars": mean, "most": round(max(spent), 4), "runs": len(spent)}
-    return found, f"The mean of {len(spent)} earlier run{'s' if len(spent) > 1 else ''}; {limit}."
-
-
 def _details(last: LastRun) -> str:
     parts = [last.why.rstrip(".")] if last.why else []
     if last.difference:

@@ -6,12 +6,10 @@ human's approval of a proposal does not close it: it is `resolved` when the bloc
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 Priority = Literal["low", "medium", "high"]
 GapState = Literal["open", "researching", "proposed", "approved", "resolved", "declined"]
-GapType = Literal["step", "block", "skill", "tool", "connector", "capability", "permission"]
-GAP_TYPES: Final[tuple[str, ...]] = get_args(GapType)
 MEDIUM_AT: Final = 3
 HIGH_AT: Final = 5
 # While a gap is in one of these, who lacks the same again adds to it.

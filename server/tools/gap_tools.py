@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.actions import escalate
-from server.domain.gap import STILL_OPEN, GapState, GapType
+from server.contract.run import GapType
+from server.domain.gap import STILL_OPEN, GapState
 from server.storage import finding_store
 from server.storage.database import Connection
 from server.tools.access import EVERYBODY, REVIEWER, WORKING

@@ -53,6 +53,16 @@ def test_the_printed_example_with_its_placeholder_is_refused_with_a_hint() -> No
     assert (caught.value.code, "minion init" in caught.value.hint) == ("bad_minion_id", True)
 
 
+def test_a_network_is_kept_as_one_spelling_of_each_host() -> None:
+    said = {"network": ["Example.com.", "*.Example.com:8443", "::1"], "setup": " \n"}
+    kept = admitted(routine(environment=said))
+    assert kept["environment"]["network"] == ["example.com", "*.example.com:8443", "[::1]"]
+    assert kept["environment"]["setup"] is None
+    assert admitted(routine(environment=kept["environment"])) == kept
+    assert admitted(routine(environment={"network": "trusted"}))["environment"]["network"] == "trusted"
+    assert admitted(routine(environment={"network": "full"}, sandbox="none"))["sandbox"] == "none"
+
+
 def test_every_default_is_written_out() -> None:
     assert admitted(routine()) == {
         "name": "nightly",
@@ -66,7 +76,7 @@ def test_every_default_is_written_out() -> None:
         "scheduled_by": "minion",
         "repositories": None,
         "connectors": [],
-        "environment": {"network": "none", "env": {}},
+        "environment": {"network": "none", "env": {}, "setup": None},
         "model": None,
         "engine": None,
         "process": "040.001",
@@ -160,7 +170,27 @@ def test_every_default_is_written_out() -> None:
             "main",
         ),
         ({"connectors": ["Linear!"]}, "`connectors[0]`", "bad_name", "linear"),
-        ({"environment": {"network": "all"}}, "`environment.network`", "unknown_choice", "write 'none' or 'full'"),
+        ({"environment": {"network": "all"}}, "`environment.network`", "unknown_choice", "one of these words"),
+        ({"environment": {"network": "pypi.org"}}, "`environment.network`", "unknown_choice", "write [pypi.org]"),
+        ({"environment": {"network": []}}, "`environment.network`", "unknown_choice", "[example.com]"),
+        ({"environment": {"network": {"a": 1}}}, "`environment.network`", "unknown_choice", "[example.com]"),
+        ({"environment": {"network": ["*"]}}, "`environment.network[0]`", "bad_host", "*.example.com"),
+        ({"environment": {"network": ["a.com", "127.1"]}}, "`environment.network[1]`", "bad_host", "example.com"),
+        ({"environment": {"network": ["https://a.com"]}}, "`environment.network[0]`", "bad_host", "example.com"),
+        ({"environment": {"network": ["a.com"] * 101}}, "`environment.network`", "out_of_range", "shorten"),
+        (
+            {"environment": {"network": ["a.com"]}, "sandbox": "none"},
+            "`environment.network`",
+            "network_needs_sandbox",
+            "leave `sandbox` out",
+        ),
+        (
+            {"environment": {"network": "trusted"}, "sandbox": "none"},
+            "`environment.network`",
+            "network_needs_sandbox",
+            "`network: full`",
+        ),
+        ({"environment": {"setup": "x" * 65_537}}, "`environment.setup`", "out_of_range", "fetch what is long"),
         ({"environment": {"env": {"lower": "x"}}}, "`environment.env.lower`", "bad_variable", "capitals"),
         (
             {"environment": {"env": {"GIT_DIR": "x"}}},

@@ -115,7 +115,7 @@ def test_an_admitted_skill_says_everything() -> None:
     header += (
         "\n  minion-code: LLM-HELLO\n  minion-requires: greet wave\n  minion-effects: message:slack file:*.md"
     )
-    header += "\n  minion-tools: Bash=SCR-RUN mcp__linear__get=TSK-READ-ISSUE"
+    header += "\n  minion-tools: Bash=SCR-RUN mcp__linear__get=TSK-READ-ISSUE\n  minion-model: claude-opus-5-5"
     skill = admit_skill(document(header), folder="my-skill", source="SKILL.md")
     assert admitted(skill) == {
         "name": "my-skill",
@@ -123,6 +123,7 @@ def test_an_admitted_skill_says_everything() -> None:
         "license": "MIT",
         "allowed_tools": ["Read", "Bash(git add *)", "Edit"],
         "compatibility": None,
+        "model": "claude-opus-5-5",
         "code": "LLM-HELLO",
         "requires": ["greet", "wave"],
         "effects": ["message:slack", "file:*.md"],

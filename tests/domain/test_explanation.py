@@ -12,7 +12,6 @@ from server.contract.routine import Routine, admitted
 from server.domain.explanation import (
     Facts,
     LastRun,
-    cost_estimate,
     explained,
     hindrance,
     known_zone,
@@ -115,12 +114,9 @@ def test_a_run_that_went_wrong_is_told_with_its_first_difference_and_a_good_one_
     assert told(verdict="failed")[1] == "get_run run_1 shows its steps"
 
 
-def test_who_is_told_and_what_it_costs_in_words() -> None:
+def test_who_is_told_in_words() -> None:
     assert told_when_it_fails([]) == "nobody will be told if this fails"
     assert told_when_it_fails([{"command": ["mail", "x"]}]) == "the command mail"
-    assert cost_estimate([0.5], 2) == (
-        {"dollars": 0.5, "most": 0.5, "runs": 1}, "The mean of 1 earlier run; a run is stopped at $2.",
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["Europe/Berlim", "", None, 7, "../etc/passwd"])

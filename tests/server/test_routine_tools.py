@@ -65,7 +65,7 @@ def test_a_routine_created_says_whether_it_fires_when_next_and_who_is_told(tmp_p
         assert made["schedules"] == [{"schedule": "0 2 * * *", "words": "every day at 2:00, Europe/Berlin"}]
         assert made["told_when_it_fails"] == "nobody will be told if this fails"
         assert (made["cost_estimate"], made["cost_note"]) == (
-            None, "No earlier run of it names a cost; a run is stopped at $1.",
+            None, "It has no model, so its runs cost nothing.",
         )  # fmt: skip
         for more, words in (
             ({"paused": True}, "It is paused."),
@@ -254,7 +254,9 @@ def test_what_earlier_runs_cost_is_the_estimate_of_the_next(tmp_path: Path) -> N
             await walk(asker, "LLM-EXECUTE-PROMPT", cost={"dollars": dollars})
         shown = await asker.ask("get_routine", routine="nightly")
         # Each of them names its cost for three steps.
-        assert shown["cost_estimate"] == {"dollars": 0.45, "most": 0.6, "runs": 2}
-        assert shown["cost_note"] == "The mean of 2 earlier runs; a run is stopped at $1."
+        month = {"month_runs": 30, "month_dollars": 13.5}
+        assert shown["cost_estimate"] == {"dollars": 0.45, "most": 0.6, "runs": 2, **month}
+        note = "The mean of 2 earlier runs; $13.50 a month (30 runs); a run is stopped at $1."
+        assert shown["cost_note"] == note
 
     play(tmp_path, scene, who=ADMIN)
