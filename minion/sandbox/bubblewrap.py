@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-INSIDE_TOOL_HOST = "/minion/tool_host.py"
+INSIDE_TOOL_HOST = "/minion/sandbox/tool_host.py"
+INSIDE_DOOR = "/minion/door.py"
+INSIDE_EGRESS = "/minion/egress"
 NOBODY = "65534"
 MIB = 1024 * 1024
 
@@ -39,7 +41,6 @@ PUBLIC_HOST_PATHS = (
     "/etc/protocols",
     "/etc/services",
 )
-NETWORK_HOST_PATHS = ("/etc/resolv.conf", "/etc/hosts")
 # Memory-backed folders with their most bytes: they live and die with the sandbox.
 SCRATCH = {"/tmp": 256 * MIB, "/dev/shm": 64 * MIB, "/run": 16 * MIB}  # noqa: S108
 SCRATCH |= dict.fromkeys(("/home", "/root", "/var"), 64 * MIB)
@@ -63,6 +64,7 @@ class Envelope:
     """What one session may touch.
 
     `masks` are (kind, path inside) pairs to hide: a file reads as empty, a folder as empty and read-only.
+    `egress` is the socket of the runner's proxy, which is all that leads out of the sandbox's own empty network.
     The caller passes only paths that exist and that have no symlink in them (it looks with `lstat`):
     bubblewrap would create a missing one in the bound folder and would follow a symlink while the host is
     still in reach. `env` is the whole environment inside; it shows in the host's process list, so no secrets.
@@ -70,7 +72,7 @@ class Envelope:
 
     binds: tuple[Bind, ...] = ()
     masks: tuple[tuple[Literal["file", "dir"], str], ...] = ()
-    network: bool = False
+    egress: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -88,26 +90,33 @@ def command(
     the host. Raises `ValueError` for a bind that would give away too much or that covers the envelope's own
     folders.
     """
-    line = [bwrap, *_isolation(envelope)]
+    line = [bwrap, *_isolation()]
     for name, value in sorted(envelope.env.items()):
         line += ["--setenv", name, value]
     line += ["--proc", "/proc", "--dev", "/dev"]
     for folder, most in SCRATCH.items():
         line += ["--size", str(most), "--tmpfs", folder]
-    for path in (*host_paths, *(NETWORK_HOST_PATHS if envelope.network else ())):
+    for path in host_paths:
         line += _public(path)
     accounts = Path(tool_host).parent / "etc"
-    for name in ("passwd", "group"):
+    for name in ("passwd", "group", "hosts"):
         line += ["--ro-bind-try", str(accounts / name), f"/etc/{name}"]
     for prefix in _python_prefixes(python, host_paths):
         line += ["--ro-bind", prefix, prefix]
-    line += ["--ro-bind", tool_host, INSIDE_TOOL_HOST]
+    # The folder: one mount for the program, what it imports from beside it, and how Python has compiled that.
+    line += ["--ro-bind", str(Path(tool_host).parent), str(PurePosixPath(INSIDE_TOOL_HOST).parent)]
+    if envelope.egress is not None:
+        line += ["--ro-bind", str(Path(tool_host).with_name("door.py")), INSIDE_DOOR]
+        line += ["--ro-bind", envelope.egress, INSIDE_EGRESS]
     # A folder before what lies in it, else it would cover that.
     for bind in sorted(envelope.binds, key=lambda bind: PurePosixPath(bind.target).parts):
         _check(bind)
         line += ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]
     for kind, path in envelope.masks:
         line += _mask(kind, path)
+    for name in ("kpageflags", "kpagecount", "kpagecgroup", "vmallocinfo", "slabinfo", "pagetypeinfo"):
+        if Path("/proc", name).exists():  # root's alone, and root is who a session of root's is to these files
+            line += ["--dev-bind", "/dev/null", f"/proc/{name}"]
     # Last, because mount points are made until here. /proc: to a kernel that knows the host's root behind the
     # mapped user, /proc/sys is writable without any capability, core_pattern (a command for root) included.
     for folder in ("/dev", "/proc", "/"):
@@ -115,7 +124,7 @@ def command(
     return [*line, "--chdir", "/", "--", python, "-I", "-S", INSIDE_TOOL_HOST]
 
 
-def _isolation(envelope: Envelope) -> list[str]:
+def _isolation() -> list[str]:
     """Namespaces, identity and lifetime.
 
     `--unshare-user` is said beside `--unshare-all`, which would only try. `--as-pid-1`: bubblewrap's own
@@ -124,7 +133,6 @@ def _isolation(envelope: Envelope) -> list[str]:
     """
     return [
         *("--unshare-all", "--unshare-user", "--disable-userns"),
-        *(["--share-net"] if envelope.network else []),
         *("--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL", "--hostname", "minion"),
         *("--new-session", "--die-with-parent", "--as-pid-1", "--clearenv"),
     ]

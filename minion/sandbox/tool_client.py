@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ class ToolHost:
         self._dead: str | None = None
         self._reader: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._afterwards: list[Callable[[], Awaitable[None]]] = []
 
     @classmethod
     async def start(
@@ -173,13 +174,36 @@ class ToolHost:
         timeout_s: float,
         max_bytes: int,
         on_output: Callable[[str, bytes], None] | None = None,
+        session: bool = False,
     ) -> ToolResult:
         """Run one command in `cwd` (a path inside) and wait for its end; several may run at once.
 
         `env` is added to the envelope's. `on_output(stream, bytes)` is called as stdout comes, and last with the
-        end of stderr. A cancelled call ends the command. Never raises for what the command or the host does: see
-        `ToolResult`.
+        end of stderr. `session`: of stdout beyond `max_bytes` the end is kept, as `stderr`, and what the command
+        leaves in the background may print on, unheard. A cancelled call ends the command. Never raises for what
+        the command or the host does: see `ToolResult`.
         """
+        told = {"argv": list(argv), "stdin": stdin, "env": {**self._env, **(env or {})}, "session": session}
+        return await self._ask({"op": "run", "cwd": cwd, **told}, timeout_s, max_bytes, on_output)
+
+    async def file(
+        self, call: Mapping[str, Any], *, cwd: str, timeout_s: float, max_bytes: int
+    ) -> ToolResult:
+        """Have one call of `file_tools` answered in `cwd` (a path inside), as `run` has a command.
+
+        `stdout` is then its answer, one JSON object of at most `max_bytes`; what is wrong with a call is in there.
+        """
+        told = {"op": "file", "call": dict(call), "cwd": cwd}
+        return await self._ask(told, timeout_s, max_bytes, None)
+
+    async def _ask(
+        self,
+        told: dict[str, Any],
+        timeout_s: float,
+        max_bytes: int,
+        on_output: Callable[[str, bytes], None] | None,
+    ) -> ToolResult:
+        """Send one request and gather what comes for it, until its last message."""
         started = time.perf_counter()
         self._last_id += 1
         key, call = self._last_id, _Call(max_bytes)
@@ -187,8 +211,7 @@ class ToolHost:
         if self._dead is not None:
             return _result(output, _End(None, 0, 0, self._dead), started)
         self._calls[key] = call
-        request = {"id": key, "op": "run", "argv": list(argv), "cwd": cwd, "stdin": stdin}
-        request |= {"env": {**self._env, **(env or {})}, "timeout_s": timeout_s, "max_bytes": max_bytes}
+        request = {"id": key, **told, "timeout_s": timeout_s, "max_bytes": max_bytes}
         limit = asyncio.timeout(timeout_s + GRACE_S)
         try:
             async with limit:
@@ -206,6 +229,10 @@ class ToolHost:
             if self._calls.pop(key, None) is not None and self._dead is None:
                 self._write({"id": key, "op": "kill"})
         return _result(output, item, started)
+
+    def afterwards(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Have what belongs to the host end with it: `call` is awaited by `close`, once the host is gone."""
+        self._afterwards.append(call)
 
     async def close(self) -> None:
         """Kill the host and all it started, and wait for it; may be called often, and while cancelled."""
@@ -292,6 +319,8 @@ class ToolHost:
             _, late = await asyncio.wait(late, timeout=CLOSE_S)
         for task in late:
             task.cancel()
+        for call in self._afterwards:
+            await call()
 
 
 def _result(output: dict[str, list[bytes]], end: _End, started: float) -> ToolResult:

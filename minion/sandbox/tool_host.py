@@ -1,7 +1,9 @@
 """The process at the bottom of the sandbox: runs the commands it is asked for, NDJSON in and out.
 
-Standard library only, one file, few imports: each session starts one (`python -I -S`; Python and `json` are
-most of its 25 ms). It trusts its client and nothing that it starts. Protocol: DECISIONS "Tool host".
+Standard library only, few imports: each session starts one (`python -I -S`; Python and `json` are most of its
+25 ms). It trusts its client and nothing that it starts. Beside it lie `tool_requests.py` and, imported by the
+first call that needs it, `file_tools.py`: such a call is answered by a fork of this process, in a millisecond or
+two, where another Python would take ten. Protocol: DECISIONS "Tool host".
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ import signal
 import sys
 import time
 
+sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  # -I leaves it out
+from tool_requests import OPS, BadRequest, checked, opened  # type: ignore[import-not-found]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing for its constant would cost 3 ms of every start
-    from typing import Any, NoReturn
+    from typing import Any
 
 VERSION = 1
 PAYLOAD = 48 * 1024  # bytes of output in one line (base64 stays far below the client's limit), and of stderr's end
@@ -25,27 +30,26 @@ BACKLOG = 1024 * 1024  # bytes waiting for a slow client before the output of ch
 PIPE_MOST = 1024 * 1024  # bytes, the most a pipe can hold for an ordinary user (pipe-max-size)
 TERM_TO_KILL_S, KILL_TO_GIVING_UP_S, DRAIN_S, END_S = 0.5, 2.0, 0.2, 3.0
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+DEFAULT_AGAIN = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores them, and that would be inherited
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 RUNNING = NO_PIPE = -1
 KEYCTL, JOIN_SESSION_KEYRING = {"x86_64": 250, "aarch64": 219, "riscv64": 219}, 1  # libc has no wrapper
-
-
-class BadRequest(Exception):
-    """A request that cannot be carried out as it stands; its text becomes `why`."""
+STRAYS_MOST = 256  # pipes that background processes of a shell still hold
 
 
 class Job:
     """One running request: its process, the pipes to it and what is still to be done with them."""
 
-    def __init__(self, key: int | str, pid: int, deadline: float, allowance: int) -> None:
-        self.key, self.pid = key, pid
-        self.due = deadline  # the monotonic instant of the next step, though nothing is read until then
-        self.allowance = allowance  # bytes of stdout that may still be passed on
+    def __init__(self, key: int | str, pid: int, request: dict[str, Any]) -> None:
+        self.key, self.pid, self.session = key, pid, request["session"]
+        # The monotonic instant of the next step, though nothing is read until then.
+        self.due = time.monotonic() + request["timeout_s"]
+        self.allowance = request["max_bytes"]  # bytes of stdout that may still be passed on
         self.truncated = self.dropped = 0  # bytes of stdout beyond it; bytes of stderr before its end
-        self.tail = self.start_error = b""  # the end of stderr; why exec failed
+        self.tail = self.start_error = b""  # the end of stderr, or of a session's output; why exec failed
         self.why: str | None = None  # set when the host ends the request itself
         self.forced, self.status = False, RUNNING
-        self.feed, self.food = NO_PIPE, memoryview(b"")
+        self.feed, self.food = NO_PIPE, memoryview(request["stdin"])
         self.outlets: dict[int, str] = {}  # descriptor -> "stdout", "stderr" or "start" (why exec failed)
 
 
@@ -55,6 +59,7 @@ class Host:
     def __init__(self, wake_fd: int) -> None:
         self.wake_fd, self.open = wake_fd, True
         self.jobs: dict[int, Job] = {}
+        self.strays: list[int] = []  # read and thrown away: who prints on in the background must not die of it
         self.outgoing, self.partial = bytearray(), list[bytes]()
 
     def serve(self) -> None:
@@ -68,6 +73,9 @@ class Host:
                     self.flush(event)
                 elif fd == self.wake_fd:
                     os.read(fd, 4096)
+                elif fd in self.strays and not os.read(fd, PAYLOAD):
+                    self.strays.remove(fd)
+                    os.close(fd)
                 for job in self.jobs.values():
                     if fd == job.feed:
                         self.feed(job, fd)
@@ -82,6 +90,8 @@ class Host:
         poll = select.poll()
         poll.register(0, select.POLLIN)
         poll.register(self.wake_fd, select.POLLIN)
+        for fd in self.strays:
+            poll.register(fd, select.POLLIN)
         # Without output to write only the client's going away is of interest, which poll reports unasked.
         poll.register(1, select.POLLOUT if self.outgoing else 0)
         for job in self.jobs.values():
@@ -112,8 +122,8 @@ class Host:
                 # A kill may cross the end of its request on the way, so that an unknown id is no fault.
                 if running is not None and running.status == RUNNING and running.why is None:
                     self.stop(running, "killed")
-            elif request.get("op") != "run":
-                raise BadRequest('op must be "run" or "kill"')
+            elif request.get("op") not in OPS:
+                raise BadRequest(f"op must be one of {', '.join(OPS)}")
             elif running is not None:
                 key = None  # an answer under this id would end the request that really runs
                 raise BadRequest("this id is already running")
@@ -143,26 +153,23 @@ class Host:
             self.open = self.open and isinstance(failure, BlockingIOError)
 
     def start(self, key: int | str, request: dict[str, Any]) -> None:
-        """Fork the request's process in a session of its own; raises `OSError` when the host cannot."""
+        """Start the request's process in a session of its own; raises `BadRequest` or `OSError` if it cannot."""
         fds: list[int] = []
         try:
             for _ in range(4):
                 fds += os.pipe()
-            out, out_w, err, err_w, fault, fault_w, stdin, feed = fds
-            pid = os.fork()
-            if pid == 0:
-                become(request, (stdin, out_w, err_w), fault_w)
-        except OSError:
+            out, out_w, err, err_w, stdin, feed, fault, fault_w = fds
+            stdio = (stdin, out_w, err_w)
+            pid = forked(request, stdio, fault_w) if "call" in request else spawned(request, stdio)
+        except (OSError, BadRequest):
             for fd in fds:
                 os.close(fd)
             raise
         for theirs, ours in ((stdin, feed), (out_w, out), (err_w, err), (fault_w, fault)):
             os.close(theirs)
             os.set_blocking(ours, False)
-        job = Job(key, pid, time.monotonic() + request["timeout_s"], request["max_bytes"])
-        job.outlets = {out: "stdout", err: "stderr", fault: "start"}
-        job.feed, job.food = feed, memoryview(request["stdin"])
-        self.jobs[pid] = job
+        job = self.jobs[pid] = Job(key, pid, request)
+        job.outlets, job.feed = {out: "stdout", err: "stderr", fault: "start"}, feed
 
     def feed(self, job: Job, fd: int) -> None:
         """Give the child more of its stdin, and its end."""
@@ -188,15 +195,17 @@ class Host:
             os.close(fd)
         elif stream == "start":
             job.start_error += portion
-        elif stream == "stderr":  # told at the end: what stands last is why a command failed
-            job.dropped += max(0, len(job.tail) + len(portion) - PAYLOAD)
-            job.tail = (job.tail + portion)[-PAYLOAD:]
         else:
-            kept = portion[: job.allowance]
-            job.allowance -= len(kept)
-            job.truncated += len(portion) - len(kept)
+            room = job.allowance if stream == "stdout" else 0
+            kept, rest = portion[:room], portion[room:]
             if kept:
+                job.allowance -= len(kept)
                 self.say({"id": job.key, "stream": stream, "b64": kept})
+            if stream == "stderr" or job.session:  # told at the end: what stands last is why a command failed
+                job.dropped += max(0, len(job.tail) + len(rest) - PAYLOAD)
+                job.tail = (job.tail + rest)[-PAYLOAD:]
+            else:
+                job.truncated += len(rest)
         return len(portion)
 
     def stop(self, job: Job, why: str) -> None:
@@ -238,9 +247,11 @@ class Host:
             taken = 0
             while taken < PIPE_MOST and (portion := self.collect(job, fd)):
                 taken += portion
-        for fd in {*job.outlets, job.feed} - {NO_PIPE}:
+        if job.session and job.why is None:
+            self.strays += [fd for fd, stream in job.outlets.items() if stream != "start"]
+        for fd in {*job.outlets, job.feed, *self.strays[:-STRAYS_MOST]} - {NO_PIPE, *self.strays[-STRAYS_MOST:]}:
             os.close(fd)
-        del self.jobs[job.pid]
+        del self.jobs[job.pid], self.strays[:-STRAYS_MOST]
         code, why = None, job.why or job.start_error.decode("utf-8", "replace") or None
         if why is None:
             code = os.waitstatus_to_exitcode(job.status)
@@ -262,68 +273,37 @@ class Host:
             select.select([self.wake_fd], [], [], 0.01)
 
 
-def opened(line: bytes) -> tuple[dict[str, Any], int | str]:
-    """A request line as an object, and its id; raises `BadRequest`."""
+def spawned(request: dict[str, Any], stdio: tuple[int, int, int]) -> int:
+    """Start a command in its folder; raises `BadRequest` saying why it cannot be.
+
+    Not by a fork, which would copy this process first: a tenth of the work, and no memory for a moment's twin.
+    """
+    program, what = request["argv"][0], request["cwd"]
+    folders = [b""] if b"/" in program else request["env"].get(b"PATH", os.defpath.encode()).split(b":")
+    places = [os.path.join(folder, program) for folder in folders]  # noqa: PTH118
+    actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(stdio)]
     try:
-        request = json.loads(line)
-    except (ValueError, RecursionError):
-        raise BadRequest("not JSON") from None
-    key = request.get("id") if isinstance(request, dict) else None
-    if isinstance(key, bool) or not isinstance(key, int | str):
-        raise BadRequest("not an object whose id is a whole number or a text")
-    return request, key
-
-
-def checked(request: dict[str, Any]) -> dict[str, Any]:
-    """A run request with its texts as bytes; raises `BadRequest` naming the field."""
-    argv, env, timeout_s, most = (request.get(name) for name in ("argv", "env", "timeout_s", "max_bytes"))
-    if not isinstance(argv, list) or not argv:
-        raise BadRequest("argv must be a list with the program in it")
-    if not isinstance(env, dict) or any(not name or "=" in name for name in env):
-        raise BadRequest("env must be an object of texts")
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s < 1e8:
-        raise BadRequest("timeout_s must be a number of seconds above 0")
-    if isinstance(most, bool) or not isinstance(most, int) or most < 0:
-        raise BadRequest("max_bytes must be a whole number of bytes")
-    return {
-        "argv": [encoded(item, "argv") for item in argv],
-        "cwd": encoded(request.get("cwd"), "cwd"),
-        "env": {encoded(name, "env"): encoded(value, "env") for name, value in env.items()},
-        "stdin": encoded(request.get("stdin") or "", "stdin"),
-        "timeout_s": timeout_s, "max_bytes": most,
-    }
-
-
-def encoded(value: object, field: str) -> bytes:
-    """A text as the bytes that the system takes (odd file names come as lone surrogates)."""
-    if not isinstance(value, str) or ("\0" in value and field != "stdin"):
-        raise BadRequest(f"{field} must hold texts without NUL")
-    try:
-        return value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise BadRequest(f"{field} holds text that is no UTF-8") from None
-
-
-def become(request: dict[str, Any], stdio: tuple[int, int, int], fault: int) -> NoReturn:
-    """In the forked child: turn into the command, or say why not through `fault` and end."""
-    what, why = request["cwd"], "could not start"
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (*ENDING, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        for target, source in enumerate(stdio):
-            os.dup2(source, target)
-        os.chdir(what)
-        what = request["argv"][0]
-        os.execvpe(what, request["argv"], request["env"])  # noqa: S606  # the whole point of this file
+        os.chdir(what)  # one thread: nobody else is there to notice
+        what = program
+        place = next((place for place in places if os.access(place, os.X_OK)), places[-1])
+        return os.posix_spawn(
+            place, request["argv"], request["env"], file_actions=actions, setsid=True, setsigdef=DEFAULT_AGAIN
+        )
     except (FileNotFoundError, NotADirectoryError):
-        why = "not found: " + what.decode("utf-8", "replace")
+        raise BadRequest("not found: " + what.decode("utf-8", "replace")) from None
     except OSError as failure:
-        why = f"could not start {what.decode('utf-8', 'replace')}: {failure.strerror}"
+        raise BadRequest(f"could not start {what.decode('utf-8', 'replace')}: {failure.strerror}") from None
     finally:
-        os.write(fault, why.encode()[:1000])
-        os._exit(127)
+        os.chdir("/")
+
+
+def forked(request: dict[str, Any], stdio: tuple[int, int, int], fault: int) -> int:
+    """Fork a process that answers a call of the file tools and ends; through `fault` it says why it could not."""
+    tools = __import__("file_tools")
+    pid = os.fork()
+    if pid == 0:
+        tools.reply_and_end(request, stdio, fault)
+    return pid
 
 
 def send(pid: int, number: int, *, group: bool) -> None:
@@ -370,6 +350,8 @@ def bind_to_parent(parent: int | None) -> bool:
         libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         if os.uname().machine in KEYCTL:
             libc.syscall(KEYCTL[os.uname().machine], JOIN_SESSION_KEYRING, None)
+        if os.getpid() == 1:
+            __import__("kernel_doors").shut(libc)
     return parent is None or os.getppid() == parent
 
 
