@@ -3,15 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from minion.wire import Order, OrderedSkill
+from server.contract.prices import Tokens
+from server.contract.run import StepKind, StepState
 
 if TYPE_CHECKING:  # the daemon, which knows results by these names, has no tool host
     from minion.sandbox.tool_client import ToolHost
 
 TaskState = Literal["completed", "failed", "skipped", "cancelled"]
+
+
+class Interruption(Exception):
+    """The session cannot go on now, but may later: the run ends `interrupted` and can be resumed.
+
+    Its message is one sentence; `hint` says what to do before, or how to go on.
+    """
+
+    def __init__(self, why: str, *, hint: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why the session may not call its model any more: a cap that is reached, and what raises it."""
+
+    why: str
+    hint: str
+
+
+class Stopped(Exception):
+    """The session may not call its model again, for the reason in `stop`."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.why)
+        self.stop = stop
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What one model call used: the `model` that answered, tokens by kind, US dollars, 1 turn (0: it was cut)."""
+
+    model: str
+    tokens: Tokens
+    dollars: float
+    turns: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +72,7 @@ class TaskResult:
 
     `exit` is the script's exit status where there was one; `truncated` the bytes of output that were cut off;
     `gap` the (gap type, requested code, description) of a capability it lacked; `log` what it said beside its
-    result, for whoever looks into it.
+    result, for whoever looks into it; `hint` what to do about a failure; `cost` what its model calls used.
     """
 
     state: TaskState
@@ -45,6 +86,8 @@ class TaskResult:
     timed_out: bool = False
     gap: tuple[str, str, str] | None = None
     log: str = ""
+    hint: str | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +100,75 @@ class Workplace:
     branch: str
 
 
+class StepEnd(Protocol):
+    """How a step that is under way will be said to have ended: completed, unless it is told or fails."""
+
+    state: StepState | None
+    why: str | None
+    out: Any
+    cost: Mapping[str, float]
+
+
+class Ledger(Protocol):
+    """What a session may ask of the trusted runner while it works: its run's log, its budget, its desk."""
+
+    def step(
+        self, code: str, *, kind: StepKind = "step", given: Any = None
+    ) -> AbstractAsyncContextManager[StepEnd]:
+        """One step of the run's log, started on entry and finished on the way out."""
+        ...
+
+    async def log(self, level: Literal["info", "warning", "error"], text: str) -> None:
+        """Write a line to the run's log."""
+        ...
+
+    async def gap(self, gap_type: str, requested_code: str, description: str) -> None:
+        """Record a capability that the run lacked."""
+        ...
+
+    async def ask(self, question: str) -> str:
+        """Put a question to people into the minion's inbox; the decision's id. Nobody is waited for."""
+        ...
+
+    async def used(self, used: Used) -> None:
+        """Have a model call counted, and kept, before the next one."""
+        ...
+
+    def stop_before_call(self, *, report: bool) -> Stop | None:
+        """Why no model call may follow; None when one may. `report`: from what is kept back for the report."""
+        ...
+
+    def most_output(self, model: str, prompt: int) -> int:
+        """The tokens that the next call may write, as far as the budget goes; `prompt` is what it will read."""
+        ...
+
+    def explore(self) -> Stop | None:
+        """Count the turn under way as one off the canonical steps; why that may not be, when it may not."""
+        ...
+
+    def effect_refusal(self, wish: StagedEffect) -> str | None:
+        """Why an effect would be refused if it were staged now; None when it would be performed."""
+        ...
+
+    def news(self) -> list[str]:
+        """What happened since this was asked last that whoever works in the tool host should know, in lines."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAccess:
+    """How the model's API is reached: the key, which no representation shows, and the address if it is another."""
+
+    key: str = field(repr=False)
+    url: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a session works with: the order, the tool host, and where things lie inside it.
+    """What a session works with: the order, the tool host, where things lie inside it, and the runner's ledger.
 
     `redact` takes secrets out of a JSON value. Whatever a task said goes through it before anything is cut off:
-    half a secret would not be known as one any more.
+    half a secret would not be known as one any more. `api` is None where the run has no key.
     """
 
     order: Order
@@ -74,6 +180,8 @@ class Stage:
     python: str
     now: str
     redact: Callable[[Any], Any]
+    ledger: Ledger
+    api: ApiAccess | None = None
 
 
 class Session(Protocol):
@@ -82,7 +190,10 @@ class Session(Protocol):
     async def skill(
         self, skill: OrderedSkill, earlier: Sequence[tuple[str, TaskResult]], *, timeout_s: float
     ) -> TaskResult:
-        """Perform one skill of the pipeline; `earlier` are all skills before it with their results."""
+        """Perform one skill of the pipeline; `earlier` are all skills before it with their results.
+
+        Raises `Interruption` when it cannot go on now.
+        """
         ...
 
     async def prompt(self, *, timeout_s: float) -> TaskResult:
@@ -97,7 +208,15 @@ class Session(Protocol):
         reminder: str | None,
         timeout_s: float,
     ) -> Mapping[str, Any] | None:
-        """The session's claim `{outcome, summary, details}`, unchecked; None when it made none."""
+        """The session's claim `{outcome, summary, details}`, unchecked; None when it made none.
+
+        Raises `Stopped` when it can make none, for its budget or because its model cannot be asked: what was done
+        is then delivered all the same.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what the session holds outside the tool host; may be called often."""
         ...
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from minion.engines.base import Stage, StagedEffect, TaskResult
+from minion.engines.task_document import task_document
 from minion.sandbox.tool_client import ToolResult
 from minion.wire import OrderedSkill
 from server.contract.digest import canonical_json
@@ -53,8 +53,11 @@ class ScriptSession:
             why = f"The skill {skill.name} has no script and the script engine has no model."
             return TaskResult("skipped", why=NEEDS_A_MODEL, gap=("step", skill.code, why))
         most = self._stage.order.limits.output_bytes
-        result = await self._run(skill, self._document(skill, earlier), timeout_s, most)
-        return read_result(result, self._stage.redact)
+        async with self._stage.ledger.step(skill.script, kind="tool_call", given=skill.digest) as call:
+            result = await self._run(skill, task_document(self._stage, skill.name, earlier), timeout_s, most)
+            found = read_result(result, self._stage.redact)
+            call.state, call.why, call.out = found.state, found.why, found.text
+        return found
 
     async def prompt(self, *, timeout_s: float) -> TaskResult:  # noqa: ARG002 - the Protocol's signature
         """A prompt cannot be executed by scripts: skipped, with the gap that says so."""
@@ -71,7 +74,7 @@ class ScriptSession:
     ) -> Mapping[str, Any] | None:
         """What the bundled execution-report script prints; None when it fails or prints something else."""
         skill = self._stage.order.report_skill
-        document = self._document(skill, earlier) | {"run": dict(facts)}
+        document = task_document(self._stage, skill.name, earlier) | {"run": dict(facts)}
         if reminder is not None:
             document["reminder"] = reminder
         # The routine's own limit is for its skills: however small, the run must still be able to say how it went.
@@ -83,6 +86,9 @@ class ScriptSession:
         except (ValueError, RecursionError):
             return None
         return self._stage.redact(claim) if isinstance(claim, dict) and _holdable(claim) is None else None
+
+    async def close(self) -> None:
+        """Scripts leave nothing open."""
 
     async def _run(
         self, skill: OrderedSkill, document: Mapping[str, Any], timeout_s: float, max_bytes: int
@@ -102,20 +108,6 @@ class ScriptSession:
             timeout_s=timeout_s,
             max_bytes=max_bytes,
         )
-
-    def _document(self, skill: OrderedSkill, earlier: Sequence[tuple[str, TaskResult]]) -> dict[str, Any]:
-        order, stage = self._stage.order, self._stage
-        return {
-            "v": 1,
-            "routine": {key: order.routine.get(key) for key in ("name", "content", "pipeline")},
-            "input": order.input,
-            "skill": skill.name,
-            "now": stage.now,
-            "since": order.since,
-            "timezone": order.timezone,
-            "repositories": [asdict(place) for place in stage.repositories],
-            "results": [_as_input(name, result) for name, result in earlier],
-        }
 
 
 def read_result(result: ToolResult, redact: Callable[[Any], Any]) -> TaskResult:
@@ -218,14 +210,3 @@ def _problem_of(document: Mapping[str, Any]) -> str | None:
         if effect["kind"] not in EFFECT_KINDS:
             return f"effect {number} is of kind {effect['kind'][:40]!r} (known: {', '.join(EFFECT_KINDS)})"
     return None
-
-
-def _as_input(name: str, result: TaskResult) -> dict[str, Any]:
-    return {
-        "skill": name,
-        "state": result.state,
-        "text": result.text,
-        "data": dict(result.data),
-        "effects": [{"kind": effect.kind, "target": effect.target} for effect in result.effects],
-        "why": result.why,
-    }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from minion.engines.base import Interruption
 from minion.runner.link import DaemonLink
 from server.contract.digest import digest_of
 from server.contract.run import StepKind, StepState
@@ -30,6 +31,7 @@ class Ending:
     state: StepState | None = None
     why: str | None = None
     out: Any = None
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
 class Walk:
@@ -76,7 +78,11 @@ class Walk:
                 yield ending
         finally:
             if not self._link.lost.is_set():
-                end = {"state": ending.state, "why": ending.why, "digest_out": digest_of(ending.out)}
+                end: dict[str, Any] = {
+                    "state": ending.state, "why": ending.why, "digest_out": digest_of(ending.out)
+                }
+                if ending.cost:
+                    end["cost"] = dict(ending.cost)
                 await self._link.emit("step.finished", {**said, **end, "started_at": started.at}, block=block)
 
     @contextmanager
@@ -91,6 +97,9 @@ class Walk:
             raise
         except BlockFailed as error:
             ending.why = error.why
+            raise
+        except Interruption as error:
+            fallback, ending.state, ending.why = "interrupted", None, error.why
             raise
         finally:
             ending.state = ending.state or fallback

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,18 +56,24 @@ def check_delivered(target: str, delivered: Sequence[str]) -> Check:
 
 def _file(pattern: str, root: Path) -> Check:
     seen = 0
-    for folder, folders, names in os.walk(root, followlinks=False):
+    # By descriptors: what a session left behind may put a link in a folder's place between a look and a step.
+    for folder, folders, names, place in os.fwalk(root, follow_symlinks=False):
         seen += len(folders) + len(names)
         if seen > _ENTRIES:
             return _check("file", pattern, False, f"not found among {_ENTRIES} entries")
         for name in names:
-            path = Path(folder, name)
-            relative = path.relative_to(root).as_posix()
+            relative = Path(folder, name).relative_to(root).as_posix()
             inner = relative.partition("/")[2]
             matches = fnmatch.fnmatchcase(relative, pattern) or fnmatch.fnmatchcase(inner, pattern)
-            if matches and path.is_file() and not path.is_symlink():
+            if matches and _is_file(name, place):
                 return _check("file", pattern, True, relative)
     return _check("file", pattern, False, "no such file in the workspace")
+
+
+def _is_file(name: str, folder: int) -> bool:
+    with contextlib.suppress(OSError):
+        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    return False
 
 
 async def _command(argv: Sequence[str], stage: Stage) -> Check:

@@ -12,8 +12,8 @@ from minion.runner.forge import forge_repository
 from minion.runner.git import is_pushable
 from minion.runner.safe_files import is_plain_path
 from minion.wire import Order
+from server.contract.quota import EFFECTS_PER_RUN
 
-EFFECTS_PER_RUN: Final = 20
 # Bytes of a body: Slack's longest message, a report, a commit message, a forge's longest text.
 CAPS: Final[Mapping[str, int]] = {
     "message": 40_000, "file": 1_048_576, "push": 20_000, "pull_request": 60_000, "comment": 60_000,

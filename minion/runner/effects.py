@@ -6,7 +6,6 @@ cannot be told afterwards is `unknown` and never repeated blindly.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,20 +93,26 @@ class EffectDesk:
         self._keep(effect, task)
         return effect
 
+    def refusal_of(self, wish: StagedEffect, workspace: Workspace) -> str | None:
+        """Why an effect would be refused if it were staged now; None when it would be performed."""
+        body, problem = self._body(wish, workspace)
+        return problem or refusal_of(self.order, wish, body, len(self.staged) + 1)
+
     def _keep(self, effect: Effect, task: int) -> None:
-        if self.order.routine.get("resume"):
+        try:
             keep_effect(Path(self.order.run_dir), effect, task)
-        elif effect.refusal is None:
-            # Only what did not arrive would miss it, and is then said to have no body: the run itself goes on.
-            with contextlib.suppress(OSError):
-                keep_effect(Path(self.order.run_dir), effect, task)
+        except OSError:
+            # Who goes on with the run, or performs it again, finds that it is missing and says so: the run itself
+            # goes on. One that goes on by itself must not get that far.
+            if self.order.routine.get("resume"):
+                raise
 
     async def perform(self, effect: Effect, workspace: Workspace) -> Performed:
         """Do one allowed effect whose intent is committed, and say what can be known of it."""
         if effect.kind not in ("push", "pull_request", "comment"):
             return await self.send(effect)
         if effect.kind == "push":
-            done = await push_workspace(effect, workspace, self.order)
+            done = await push_workspace(effect, workspace, self.order, Redactor(self.secrets.values()))
             # Without a commit nothing was on its way anywhere.
             self.made = self.made or (done.state == "failed" and done.destination is not None)
             return done
@@ -140,7 +145,9 @@ class EffectDesk:
         if wish.body is not None:
             return "", "it has both a body and a path"
         try:
-            return read_beneath(workspace.root, wish.path, CAPS["file"]).decode("utf-8", "replace"), None
+            body = read_beneath(workspace.root, wish.path, CAPS["file"]).decode("utf-8", "replace")
+            # What a task says was redacted when it said it; what it points at was not.
+            return Redactor(self.secrets.values()).text(body), None
         except (OSError, ValueError) as error:
             return "", f"its file cannot be read: {error.args[-1] if error.args else error}"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from minion.clock import Clock
-from minion.wire import ACKNOWLEDGED, INLINE_BYTES, Answer, Event, WireError
+from minion.engines.base import Stop
+from minion.wire import INLINE_BYTES, Answer, Event, WireError, waits_for_ack
 from server.contract.digest import canonical_json, digest_bytes, instant
 from server.contract.redaction import Redactor
 
@@ -46,6 +47,7 @@ class DaemonLink:
         self.cancel_reason: str | None = None
         # What a session outside the tool host reported to the daemon.
         self.claim: Mapping[str, Any] | None = None
+        self._refused: Stop | None = None
 
     async def listen(self, answers: asyncio.StreamReader) -> None:
         """Take the daemon's answers until its pipe closes; then `lost` is set."""
@@ -61,7 +63,8 @@ class DaemonLink:
                 self._news.notify_all()
 
     async def emit(self, type_: str, data: Mapping[str, Any], *, block: str | None = None) -> Event:
-        """Record an event and send it; for `effect.intent`, `report` and `run.finished` wait for the commit.
+        """Record an event and send it; for `effect.intent`, `report`, `run.finished` and the usage of a model call
+        wait for the commit.
 
         Raises `DaemonLost` when the daemon is gone: an effect whose intent is not committed must not happen.
         """
@@ -75,12 +78,16 @@ class DaemonLink:
         except OSError as error:
             self.lost.set()
             raise DaemonLost from error
-        if type_ in ACKNOWLEDGED:
+        if waits_for_ack(type_, event.data):
             async with self._news:
                 await self._news.wait_for(lambda: event.seq in self._acked or self.lost.is_set())
             if event.seq not in self._acked:
                 raise DaemonLost
         return event
+
+    def refused(self) -> Stop | None:
+        """Why the daemon lets no further model call be made; None as long as it does."""
+        return self._refused
 
     def redact(self, value: Any) -> Any:
         """A JSON value as it may be kept, shown and handed on."""
@@ -90,6 +97,8 @@ class DaemonLink:
         async with self._news:
             if answer.type == "ack":
                 self._acked.add(answer.seq)
+                if answer.reason:
+                    self._refused = Stop(answer.reason, answer.answer)
             elif answer.type == "report":
                 self.claim = json.loads(answer.answer)
             elif answer.type == "cancel" and self.cancel_reason is None:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from minion.runner.effect import Effect, Performed
 from minion.runner.git import Git, GitFailed, push, remote_commit
+from minion.runner.safe_files import gather_beneath
 from minion.runner.workspace import MASKED_FILES, MASKED_FOLDERS, ClonedRepository, Workspace, nested_git
 from minion.wire import Order, OrderedRepository
+from server.contract.redaction import Redactor
 
 _GIT_SECONDS: Final = 300.0
 _LOOK_SECONDS: Final = 60.0
+# Bytes of a changed file that are looked through at once for secrets, and characters of the part before with them.
+_PART: Final = 4 * 1024 * 1024
+_OVERLAP: Final = 65_536
 
 
-async def push_workspace(effect: Effect, workspace: Workspace, order: Order) -> Performed:
-    """Commit and push one repository's changes; the remote, read back, decides how it ended."""
+async def push_workspace(
+    effect: Effect, workspace: Workspace, order: Order, secrets: Redactor
+) -> Performed:
+    """Commit and push one repository's changes, unless a secret is among them; the remote, read back, decides."""
     name = effect.target.partition(":")[0]
     repository = next(item for item in workspace.repositories if item.ordered.name == name)
     try:
-        commit = await commit_workspace(repository, workspace, effect, order)
+        commit = await commit_workspace(repository, workspace, effect, order, secrets)
     except (GitFailed, ValueError) as error:
         return Performed("failed", f"{error}")
     return await _push_commit(effect, workspace.git, repository.git_dir, repository.ordered, commit)
@@ -81,25 +91,15 @@ async def is_of_effect(git: Git, git_dir: Path, commit: str, effect_id: str) -> 
 
 
 async def commit_workspace(
-    repository: ClonedRepository, workspace: Workspace, effect: Effect, order: Order
+    repository: ClonedRepository, workspace: Workspace, effect: Effect, order: Order, secrets: Redactor
 ) -> str:
     """Commit what the session changed, from the private git directory; the new commit's id.
 
     Raises `ValueError` when there is nothing to push or the change holds what may not be pushed, `GitFailed`.
     """
-    inner = nested_git(repository.files)
-    if inner is not None:
-        raise ValueError(f"the workspace holds a git directory ({inner}), which is never pushed")
     git = workspace.git
-    await git.run("add", "--all", "--", ".", git_dir=repository.git_dir, work_tree=repository.files)
+    tree = await _tree_of(repository, git, secrets)
     base = [repository.head] if repository.head else []
-    tree = (await git.run("write-tree", git_dir=repository.git_dir)).decode().strip()
-    if repository.head is not None:
-        options = ("--no-renames", "--ignore-submodules=all", "--name-only", "-z")
-        changed = await git.run("diff-tree", "-r", *options, *base, tree, git_dir=repository.git_dir)
-        _refuse_client_configuration(changed.decode("utf-8", "replace").split("\0"))
-        if not changed:
-            raise ValueError("there is nothing to push: the workspace is as it was cloned")
     parents = [word for commit in base for word in ("-p", commit)]
     out = await git.run(
         "commit-tree", *parents, "-F", "-", tree, git_dir=repository.git_dir, stdin=_message(effect, order)
@@ -108,6 +108,61 @@ async def commit_workspace(
     # By this name it is found again where it has to be pushed once more.
     await git.run("update-ref", _reference(effect), commit, git_dir=repository.git_dir)
     return commit
+
+
+async def _tree_of(repository: ClonedRepository, git: Git, secrets: Redactor) -> str:
+    """The tree of the files as they stand, gathered where nothing of the session reaches; as `commit_workspace`.
+
+    What a session left behind may go on writing. It may put a link in the place of a file, or of the whole folder,
+    at any moment, and git would follow that one to the host's own files.
+    """
+    files = repository.git_dir.with_suffix(".files")
+    await asyncio.to_thread(shutil.rmtree, files, ignore_errors=True)
+    try:
+        await asyncio.to_thread(gather_beneath, repository.files, files)
+        inner = nested_git(files)
+        if inner is not None:
+            raise ValueError(f"the workspace holds a git directory ({inner}), which is never pushed")
+        await git.run("add", "--all", "--", ".", git_dir=repository.git_dir, work_tree=files)
+        tree = (await git.run("write-tree", git_dir=repository.git_dir)).decode().strip()
+        changed = await _changed(repository, git, tree)
+        _refuse_client_configuration(changed)
+        await asyncio.to_thread(_refuse_secrets, files, changed, secrets)
+        return tree
+    except OSError as error:
+        raise ValueError(f"the workspace cannot be read as it stands ({error.strerror})") from None
+    finally:
+        await asyncio.to_thread(shutil.rmtree, files, ignore_errors=True)
+
+
+async def _changed(repository: ClonedRepository, git: Git, tree: str) -> list[str]:
+    """The paths in which a tree differs from what was cloned. Raises `ValueError` when there are none."""
+    if repository.head is None:
+        listed = await git.run("ls-tree", "-r", "--name-only", "-z", tree, git_dir=repository.git_dir)
+    else:
+        options = ("--no-renames", "--ignore-submodules=all", "--name-only", "-z")
+        listed = await git.run("diff-tree", "-r", *options, repository.head, tree, git_dir=repository.git_dir)
+        if not listed:
+            raise ValueError("there is nothing to push: the workspace is as it was cloned")
+    return [os.fsdecode(path) for path in listed.split(b"\0") if path]
+
+
+def _refuse_secrets(files: Path, changed: Sequence[str], secrets: Redactor) -> None:
+    """Raise `ValueError` when a file that was changed holds a secret of this minion."""
+    for name in changed:
+        path = files / name
+        if secrets.holds(name) or (path.is_symlink() and secrets.holds(os.fsdecode(path.readlink()))):
+            raise ValueError("the name of a file holds a secret of this minion, which is never pushed")
+        if path.is_symlink() or not path.is_file():
+            continue
+        before = ""
+        with path.open("rb") as file:
+            while part := file.read(_PART):
+                text = part.decode("utf-8", "replace")
+                if secrets.holds(before + text):
+                    shown = "".join(sign if sign.isprintable() else "?" for sign in name)[:200]
+                    raise ValueError(f"{shown} holds a secret of this minion, which is never pushed")
+                before = text[-_OVERLAP:]
 
 
 async def kept_commit(effect: Effect, git: Git, git_dir: Path, order: Order) -> str | None:

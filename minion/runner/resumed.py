@@ -36,6 +36,7 @@ class Before:
 
     `seq` and `size`: the last event's number and where its line ends. `blocks`: how each one ended, and why.
     `pending`: a task whose result was kept and whose step has no end. `said`: the effects that were staged.
+    `used`: turns, tokens and dollars of its model calls.
     """
 
     seq: int = 0
@@ -51,6 +52,7 @@ class Before:
     report: tuple[str, str] | None = None
     report_ended: bool = False
     sandbox: str | None = None
+    used: dict[str, float] = field(default_factory=dict)
 
 
 def keep_effect(run_dir: Path, effect: Effect, task: int) -> None:
@@ -115,8 +117,9 @@ def _note(before: Before, event: Event) -> None:
     data = event.data
     if event.type in ("step.started", "step.finished"):
         before.steps = max(before.steps, data["number"])
-        before.report_ended |= event.type == "step.finished" and data["kind"] == "report"
-    elif event.type == "block.finished":
+        ended = event.type == "step.finished" and data["state"] != "interrupted"
+        before.report_ended |= ended and data["kind"] == "report"
+    elif event.type == "block.finished" and data["state"] != "interrupted":
         before.blocks[str(event.block)] = (data["state"], data["why"])
     elif event.type == "block.started":
         before.blocks.pop(str(event.block), None)
@@ -130,6 +133,9 @@ def _note(before: Before, event: Event) -> None:
         before.report = (data["outcome"], data["summary"])
     elif event.type == "session.opened":
         before.sandbox = data["sandbox"]
+    elif event.type == "usage":
+        for name in ("turns", "tokens", "dollars"):
+            before.used[name] = before.used.get(name, 0) + data.get(name, 0)
 
 
 def _result(run_dir: Path, data: Mapping[str, Any]) -> TaskResult:
@@ -137,6 +143,7 @@ def _result(run_dir: Path, data: Mapping[str, Any]) -> TaskResult:
     return TaskResult(
         state=data["state"], text=text, data=found, why=data["why"], exit=data["exit"],
         truncated=data["truncated"], duration_ms=data["duration_ms"], timed_out=data["timed_out"],
+        hint=data.get("hint"), cost=data.get("cost") or {},
     )  # fmt: skip
 
 

@@ -13,25 +13,27 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from minion.clock import Clock
-from minion.engines.base import Session, Stage, TaskResult
-from minion.engines.registry import engine_named
+from minion.engines.base import ApiAccess, Interruption, Session, Stage, StagedEffect, TaskResult
+from minion.engines.registry import API_KEY, engine_named
 from minion.runner.blocks import BlockFailed, Ending, Walk
 from minion.runner.budget import Budget
 from minion.runner.checks import Check, check_before_delivery, check_delivered
+from minion.runner.closing_report import ClosingReport
+from minion.runner.delivery import Delivery
 from minion.runner.effect import Effect
 from minion.runner.effects import EffectDesk
+from minion.runner.ledger import RunLedger
 from minion.runner.link import DaemonLink, DaemonLost
-from minion.runner.report import InvalidReport, Report, clamp, validate
+from minion.runner.report import Report
 from minion.runner.resumed import Before
 from minion.runner.stage import set_stage
 from minion.runner.trigger import validate_trigger
 from minion.runner.workspace import Workspace, WorkspaceFailed, dispose, lay_out, stand_again
 from minion.wire import Order, OrderedSkill
 from server.contract.digest import instant
-from server.contract.topology import PROMPT_STEP, CanonicalBlock, skill_code
+from server.contract.topology import PROMPT_STEP, CanonicalBlock, code_for
 
-End = Literal["completed", "failed", "cancelled", "timed_out"]
-REPORT: Final = "execution-report"
+End = Literal["completed", "failed", "cancelled", "timed_out", "interrupted"]
 # Pushes and pull requests publish work; a failed check withholds them, but people are still told (DECISIONS).
 WITHHELD_BY_CHECKS: Final = frozenset({"push", "pull_request"})
 
@@ -47,14 +49,26 @@ class Run:
         self.clock = clock
         self.before = before
         self.walk = Walk(link, dict(order.block_names), order.agent, steps=before.steps)
-        self.budget = Budget(order.limits)
+        self.budget = Budget(
+            order.limits, exploration=order.policy.exploration_budget, prices=order.prices
+        )
+        self.budget.begin_at(before.used)
         self.desk = EffectDesk.of(order, secrets, before.effects)
+        self.delivery = Delivery(self.walk, link, self.desk)
+        self.report = ClosingReport(self.walk, link, self.budget, before)
+        self.ledger = RunLedger(
+            self.walk, self.budget, gap=self._gap, refusal=self._refusal_of, refused=link.refused
+        )
+        key = secrets.get(API_KEY)
+        self.api = ApiAccess(key, order.api_url) if key is not None else None
+        self.session: Session | None = None
+        # What is being told of connections that were turned away.
+        self.telling: set[asyncio.Future[None]] = set()
         self.workspace: Workspace | None = None
         self.stage: Stage | None = None
         self.results: list[tuple[str, TaskResult]] = list(before.results)
         self.checks: list[Check] = list(before.checks)
         self.gaps: list[dict[str, Any]] = list(before.gaps)
-        self.reported = before.report is not None
         self.budget.timed_out = any(result.timed_out for _, result in self.results)
         self.walked = False
         self.rigid: dict[str, Callable[[], Awaitable[None]]] = {
@@ -67,8 +81,8 @@ class Run:
         """Walk the process to its end and say `run.finished`. Raises `DaemonLost` when nobody listens."""
         end, why, hint = await self._walk_blocks()
         self.walked = True
-        if self.stage is not None:
-            await self.stage.tools.close()
+        await self.close()
+        await self._told()
         if end == "completed":
             await asyncio.to_thread(dispose, Path(self.order.run_dir), keep_git=self.desk.needs_git)
         await self.walk.say("usage", {"wall_ms": round(self.budget.elapsed_s * 1000)})
@@ -87,11 +101,13 @@ class Run:
                 await self._skip(blocks[number + 1 :], f"{block.code} failed")
                 await self._report_early_failure(error)
                 return "failed", error.why, error.hint
+            except Interruption as error:
+                return "interrupted", error.why, error.hint
             except asyncio.CancelledError:
                 if self.link.lost.is_set():
                     raise DaemonLost from None
                 await self._skip(blocks[number + 1 :], "the run was stopped")
-                await self._withhold("the run was stopped")
+                await self.delivery.withhold("the run was stopped")
                 timed_out = self.link.cancel_reason == "timeout"
                 return ("timed_out" if timed_out else "cancelled"), self.link.cancel_reason, None
         return self._end_of_tasks()
@@ -128,11 +144,40 @@ class Run:
             self.workspace = await lay_out(self.order)
         except WorkspaceFailed as error:
             raise BlockFailed(str(error), hint="check the routine's repositories") from error
-        now, redact = instant(self.clock()), self.link.redact
-        self.stage = await set_stage(self.order, self.workspace, now=now, redact=redact)
+        self.stage = await self._set_stage(self.workspace)
         for repository in self.workspace.repositories:
             at = repository.head or "no commit"
             await self.walk.say("log", {"level": "info", "text": f"cloned {repository.ordered.name} at {at}"})
+
+    async def _set_stage(self, workspace: Workspace) -> Stage:
+        now, redact = instant(self.clock()), self.link.redact
+        return await set_stage(
+            self.order, workspace, now=now, redact=redact, ledger=self.ledger, api=self.api, blocked=self._blocked
+        )
+
+    def _blocked(self, host: str, port: int, why: str) -> None:
+        """The proxy turned a connection away: the session hears of it at once, the log and the gaps soon."""
+        where = f"{host}:{port}" if port else host
+        words = f"host_not_allowed: {where} {why}"
+        self.ledger.tell(words)
+        gap = ("permission", code_for("TSK-REACH", host), f"The run wanted to reach {where}, which {why}.")
+        self.telling.add(asyncio.ensure_future(self._tell_blocked(words, gap)))
+
+    async def _tell_blocked(self, words: str, gap: tuple[str, str, str]) -> None:
+        await self.walk.say("log", {"level": "warning", "text": words})
+        await self._gap(*gap)
+
+    async def _told(self) -> None:
+        """Everything that was turned away is in the log."""
+        while self.telling:
+            await self.telling.pop()
+
+    async def close(self) -> None:
+        """Let go of the session and of the tool host with all it started; may be called often."""
+        if self.session is not None:
+            await self.session.close()
+        if self.stage is not None:
+            await self.stage.tools.close()
 
     async def _workspace_again(self) -> Workspace:
         """The workspace as the interrupted session left it."""
@@ -149,19 +194,25 @@ class Run:
     async def execute(self, ending: Ending) -> None:
         """Block .03: one session; every skill of the pipeline in order, or the prompt; then the report."""
         if self.stage is None and self.order.resumed is not None:
-            workspace = await self._workspace_again()
-            now, redact = instant(self.clock()), self.link.redact
-            self.stage = await set_stage(self.order, workspace, now=now, redact=redact)
+            self.stage = await self._set_stage(await self._workspace_again())
         if self.stage is None:
             raise BlockFailed("The session has no workspace.", hint="the process has no block that prepares one")
-        session = await engine_named(self.order.engine).open(self.stage)
         await self._open_session("bubblewrap" if self.stage.tools.sandboxed else "unsandboxed")
+        session = self.session = await engine_named(self.order.engine).open(self.stage)
         for skill in self.order.skills[len(self.results) :]:
             await self._perform_skill(session, skill)
         if not self.order.skills and not self.results:
             await self._perform_prompt(session)
         await self._check_expectations()
-        await self._report(session)
+        await self._told()
+        facts = {
+            "id": self.order.run_id,
+            "gaps": self.gaps,
+            "checks": [check.as_event() for check in self.checks],
+        }
+        await self.report.make(session, self.results, facts)
+        # What the session left running ends here: nothing of it writes while its work is pushed.
+        await self.close()
         states = {result.state for _, result in self.results}
         ending.state = "failed" if "failed" in states else "completed" if "completed" in states else "skipped"
 
@@ -169,15 +220,13 @@ class Run:
         """Block .04: perform what was staged and allowed, each with its intent committed first."""
         failed_check = next((check for check in self.checks if check.state == "failed"), None)
         delivered, left = self.desk.delivered(), self.desk.left
-        if left and self.workspace is None:
-            await self._workspace_again()
         for effect in left:
             if self.budget.timed_out:
-                await self._result(effect, "withheld", "the run ran out of time")
+                await self.delivery.result(effect, "withheld", "the run ran out of time")
             elif failed_check is not None and effect.kind in WITHHELD_BY_CHECKS:
-                await self._result(effect, "withheld", f"the check {failed_check.expected!r} failed")
+                await self.delivery.result(effect, "withheld", f"the check {failed_check.expected!r} failed")
             else:
-                delivered += await self._perform_effect(effect)
+                delivered += await self.delivery.perform(effect, await self._workspace_now())
         said = sum(check.kind == "delivered" for check in self.checks)
         for expectation in self._expected(delivered=True)[said:]:
             await self._checked(check_delivered(expectation["delivered"], delivered))
@@ -190,16 +239,10 @@ class Run:
             await self.walk.skip_step(skill.code, why)
             return
         async with self.walk.step(skill.code, given=[skill.digest, self.order.input]) as ending:
-            result = self.before.pending or await self._call(session, skill)
+            timeout_s = self.budget.left_for_tasks()
+            result = self.before.pending or await session.skill(skill, self.results, timeout_s=timeout_s)
             ending.state, ending.why, ending.out = result.state, result.why, [result.text, dict(result.data)]
             await self._take_result(skill.name, result)
-
-    async def _call(self, session: Session, skill: OrderedSkill) -> TaskResult:
-        timeout_s = self.budget.left_for_tasks()
-        async with self.walk.step(skill.script or skill.name, kind="tool_call", given=skill.digest) as call:
-            result = await session.skill(skill, self.results, timeout_s=timeout_s)
-            call.state, call.why, call.out = result.state, result.why, result.text
-        return result
 
     async def _perform_prompt(self, session: Session) -> None:
         given = [self.order.routine.get("content"), self.order.input]
@@ -245,6 +288,8 @@ class Run:
                 "why": result.why,
                 "timed_out": result.timed_out,
                 "effects": len(staged),
+                **({"cost": dict(result.cost)} if result.cost else {}),
+                **({"hint": result.hint} if result.hint is not None else {}),
             },
         )
         return staged
@@ -260,81 +305,18 @@ class Run:
             if check is not None:
                 await self._checked(check)
 
-    async def _report(self, session: Session) -> None:
-        """Ask for the execution report; one reminder; without a valid one the outcome is unknown."""
-        if self.before.report_ended:
-            return
-        facts = {
-            "id": self.order.run_id,
-            "gaps": self.gaps,
-            "checks": [check.as_event() for check in self.checks],
-        }
-        reminder: str | None = None
-        code = skill_code(REPORT)
-        async with self.walk.step(code, kind="report", given=[name for name, _ in self.results]) as ending:
-            if self.before.report is not None:
-                ending.out = list(self.before.report)
-                return
-            for _ in range(2):
-                # A session outside the tool host has reported over the socket by now.
-                claim = self.link.claim or await session.report(
-                    self.results, facts=facts, reminder=reminder, timeout_s=self.budget.left_for_report()
-                )
-                try:
-                    report = clamp(validate(claim), self.results)
-                    break
-                except InvalidReport as error:
-                    reminder = str(error)
-            else:
-                ending.state, ending.why = "failed", reminder
-                report = Report("unknown", "The session made no valid report.", "", reminder)
-            ending.out = [report.outcome, report.summary]
-            await self._file_report(report, by="session")
-
-    async def _file_report(self, report: Report, *, by: str) -> None:
-        said = {
-            "outcome": report.outcome,
-            "summary": report.summary,
-            "details": report.details,
-            "note": report.note,
-            "filed_by": by,
-        }
-        self.reported = True
-        await self.walk.say("report", said)
-
     async def _report_early_failure(self, error: BlockFailed) -> None:
-        await self._withhold("the run failed")
-        if not self.reported:
-            await self._file_report(Report("failure", error.why, f"Hint: {error.hint}."), by="runner")
+        await self.delivery.withhold("the run failed")
+        if not self.report.filed:
+            await self.report.file(Report("failure", error.why, f"Hint: {error.hint}."), by="runner")
 
-    async def _perform_effect(self, effect: Effect) -> list[str]:
-        if self.workspace is None:
-            return []
-        intent = {"id": effect.id, "key": effect.key, "means": self.desk.means(effect)}
-        await self.walk.say("effect.intent", intent)
-        work = asyncio.ensure_future(self.desk.perform(effect, self.workspace))
-        try:
-            done = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            if self.link.lost.is_set():
-                raise
-            # Stopped half-way it would be unknown; a few seconds more make it known.
-            done = await work
-            await self._result(effect, done.state, done.detail, done.destination, done.reverse)
-            raise
-        await self._result(effect, done.state, done.detail, done.destination, done.reverse)
-        return [effect.target, f"{effect.kind}:{effect.target}"] if done.state == "delivered" else []
+    async def _workspace_now(self) -> Workspace:
+        """The workspace; of a run that goes on with this block, as it was left."""
+        return self.workspace or await self._workspace_again()
 
-    async def _withhold(self, why: str) -> None:
-        for effect in self.desk.left:
-            await self._result(effect, "withheld", why)
-
-    async def _result(
-        self, effect: Effect, state: str, detail: str, destination: str | None = None, reverse: str | None = None
-    ) -> None:
-        self.desk.states[effect.id] = state
-        said = {"id": effect.id, "state": state, "detail": detail, "destination": destination, "reverse": reverse}
-        await self.walk.say("effect.result", said)
+    def _refusal_of(self, wish: StagedEffect) -> str | None:
+        """Why an effect would be refused if it were staged now."""
+        return None if self.workspace is None else self.desk.refusal_of(wish, self.workspace)
 
     async def _checked(self, check: Check) -> None:
         self.checks.append(check)
@@ -355,7 +337,7 @@ class Run:
             return "timed_out", "a skill used up the run's time", "raise limits.wall_clock_s, or shorten the skill"
         failed = next(((name, r) for name, r in self.results if r.state == "failed"), None)
         if failed is not None:
-            return "failed", f"{failed[0]}: {failed[1].why}", None
+            return "failed", f"{failed[0]}: {failed[1].why}", failed[1].hint
         return "completed", None, None
 
 
@@ -381,8 +363,8 @@ async def run_order(
         stop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await stop
-        if run.stage is not None:
-            await run.stage.tools.close()
+        await run.close()
+        await asyncio.gather(*run.telling, return_exceptions=True)
 
 
 async def _stopped(link: DaemonLink) -> None:

@@ -1,4 +1,4 @@
-"""Reads and writes files below a folder that somebody else can write to, following no link out of it."""
+"""Reads, writes and gathers files below a folder that somebody else can write to, following no link out of it."""
 
 from __future__ import annotations
 
@@ -40,6 +40,53 @@ def read_beneath(root: Path, relative: str, cap: int) -> bytes:
     if len(body) > cap:
         raise ValueError(f"over {cap} bytes")
     return body
+
+
+def gather_beneath(root: Path, target: Path) -> None:
+    """Have `target` (made, on the same file system) hold every regular file and symbolic link below `root`.
+
+    Files are hard links: cheap, and what has a name here cannot be exchanged for a link to another place between a
+    look at it and its reading, though its content may still change. Raises `OSError` when `root`, or a folder
+    below it at the moment it is entered, is a link or is gone.
+    """
+    target.mkdir(mode=0o700)
+    below: list[tuple[str, ...]] = [()]
+    while below:
+        parts = below.pop()
+        folder, place = _folder_beneath(root, parts), target.joinpath(*parts)
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        below.append((*parts, entry.name))
+                        (place / entry.name).mkdir(mode=0o700)
+                    elif entry.is_symlink():
+                        (place / entry.name).symlink_to(os.readlink(entry.name, dir_fd=folder))
+                    elif entry.is_file(follow_symlinks=False):
+                        _link(folder, entry.name, place / entry.name)
+        finally:
+            os.close(folder)
+
+
+def _folder_beneath(root: Path, parts: tuple[str, ...]) -> int:
+    """A descriptor of a folder below `root`, `root` itself included, opened part by part; none may be a link."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    folder = os.open(root, flags)
+    for part in parts:
+        try:
+            deeper = os.open(part, flags, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = deeper
+    return folder
+
+
+def _link(folder: int, name: str, place: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # it was taken away in the meantime
+        os.link(name, place, src_dir_fd=folder, follow_symlinks=False)
+        # What has this name now was a file a moment ago; a named pipe, say, would hold its reader for ever.
+        if not stat.S_ISREG(place.lstat().st_mode):
+            place.unlink()
 
 
 def write_beneath(root: Path, relative: str, body: bytes) -> Path:

@@ -8,12 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from minion.engines.base import Stage, Workplace
+from minion.engines.base import ApiAccess, Ledger, Stage, Workplace
 from minion.runner.blocks import BlockFailed
+from minion.runner.doorway import Doorway
+from minion.runner.egress import Blocked
+from minion.runner.environment import PLACE_VARIABLE, Environment, Log, Site, prepare
 from minion.runner.workspace import Workspace
 from minion.sandbox.bubblewrap import Bind, Envelope
 from minion.sandbox.tool_client import SandboxUnusable, ToolHost
 from minion.wire import Order
+from server.contract.egress import Egress
 
 _PUBLIC_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
@@ -24,14 +28,17 @@ def python_of_children() -> str:
 
 
 async def set_stage(
-    order: Order, workspace: Workspace, *, now: str, redact: Callable[[Any], Any]
-) -> Stage:
-    """Start the run's tool host and say where everything lies inside it.
+    order: Order, workspace: Workspace, *, now: str, redact: Callable[[Any], Any], ledger: Ledger,
+    api: ApiAccess | None = None, blocked: Blocked = lambda _host, _port, _why: None,
+) -> Stage:  # fmt: skip
+    """Start the run's tool host, its environment set up around it, and say where everything lies inside it.
 
-    Raises `BlockFailed` when there is no usable sandbox and the run may not do without one (DESIGN §3).
+    `blocked(host, port, why)` is told once of each host that the session asked for and may not reach. Raises
+    `BlockFailed` when there is no usable sandbox and the run may not do without one (DESIGN §3), and when the
+    routine's setup script fails.
     """
-    host, sandboxed = await _open_host(order, workspace)
-    run_dir = Path(order.run_dir)
+    host, environment = await _open_host(order, workspace, now=now, redact=redact, log=ledger.log, blocked=blocked)
+    sandboxed, run_dir = host.sandboxed, Path(order.run_dir)
     skills = {skill.name: skill.path for skill in (*order.skills, order.report_skill)}
     inside = {name: f"/skills/{name}" for name in skills}
     places = tuple(
@@ -46,17 +53,34 @@ async def set_stage(
     scratch = "/scratch" if sandboxed else str(run_dir / "scratch")
     paths = inside if sandboxed else skills
     # The routine's own variables go over the pipe with each call: an envelope's environment shows in argv.
-    variables = (order.routine.get("environment") or {}).get("env") or {}
-    return Stage(order, host, places, paths, scratch, variables, python_of_children(), now, redact)
+    own = (order.routine.get("environment") or {}).get("env") or {}
+    variables = {**(environment.variables if environment is not None else {}), **own}
+    return Stage(order, host, places, paths, scratch, variables, python_of_children(), now, redact, ledger, api)
 
 
-async def _open_host(order: Order, workspace: Workspace) -> tuple[ToolHost, bool]:
-    log, limits = Path(order.run_dir) / "tool_host.log", order.limits
+async def _open_host(
+    order: Order, workspace: Workspace, *, now: str, redact: Callable[[Any], Any], log: Log, blocked: Blocked
+) -> tuple[ToolHost, Environment | None]:
+    doorway = _doorway(order, blocked)
+
+    async def opened(*, sandboxed: bool) -> tuple[ToolHost, Environment | None]:
+        variables = _variables(order, workspace, sandboxed=sandboxed)
+        environment = await prepare(Site(order, doorway, variables, sandboxed, now, redact, log))
+        envelope = _envelope(order, workspace, environment, variables)
+        try:
+            host = await doorway.start(envelope, sandboxed=sandboxed)
+        except BaseException:
+            if environment is not None:
+                await environment.let_go()
+            raise
+        if environment is not None:
+            host.afterwards(environment.let_go)
+        return host, environment
+
     refused = ""
     if order.sandbox != "none":
-        envelope = _envelope(order, workspace, sandboxed=True)
         try:
-            return await ToolHost.start(envelope, sandboxed=True, log_path=log, limits=limits), True
+            return await opened(sandboxed=True)
         except SandboxUnusable as error:
             refused = str(error)
         foreign = _needs_a_sandbox(order)
@@ -65,9 +89,8 @@ async def _open_host(order: Order, workspace: Workspace) -> tuple[ToolHost, bool
                 f"No sandbox can be used here ({refused}) and {foreign} may not run without one.",
                 hint="install bubblewrap, or say `sandbox: none` in the routine if you trust all it runs",
             )
-    envelope = _envelope(order, workspace, sandboxed=False)
     try:
-        return await ToolHost.start(envelope, sandboxed=False, log_path=log, limits=limits), False
+        return await opened(sandboxed=False)
     except SandboxUnusable as error:
         raise BlockFailed(f"The tool host cannot be started: {error}.", hint="see tool_host.log") from error
 
@@ -77,15 +100,31 @@ def _needs_a_sandbox(order: Order) -> str | None:
     for skill in (*order.skills, order.report_skill):
         if not skill.pinned:
             return f"the skill {skill.name}"
+    if (order.routine.get("environment") or {}).get("setup"):
+        return "the routine's setup script"
+    if order.engine != "script":
+        return "a session with a model"
     if any("command" in expectation for expectation in order.routine.get("expect") or ()):
         return "the routine's command check"
     return None
 
 
-def _envelope(order: Order, workspace: Workspace, *, sandboxed: bool) -> Envelope:
-    environment = order.routine.get("environment") or {}
-    skills = [Bind(skill.path, f"/skills/{skill.name}") for skill in (*order.skills, order.report_skill)]
-    env = {
+def _doorway(order: Order, blocked: Blocked) -> Doorway:
+    network = (order.routine.get("environment") or {}).get("network", "none")
+    run_dir = Path(order.run_dir)
+    return Doorway(
+        egress=Egress.of(network),
+        socket=run_dir / "egress",
+        log=run_dir / "tool_host.log",
+        python=python_of_children(),
+        limits=order.limits,
+        blocked=blocked,
+    )
+
+
+def _variables(order: Order, workspace: Workspace, *, sandboxed: bool) -> dict[str, str]:
+    """The variables of every tool host of the run."""
+    return {
         "PATH": f"{Path(python_of_children()).parent}:{_PUBLIC_PATH}",
         "HOME": "/scratch" if sandboxed else str(workspace.scratch),
         "TMPDIR": "/tmp" if sandboxed else str(workspace.scratch),  # noqa: S108 - the sandbox's own tmpfs
@@ -95,6 +134,15 @@ def _envelope(order: Order, workspace: Workspace, *, sandboxed: bool) -> Envelop
         "PYTHONDONTWRITEBYTECODE": "1",
         "GIT_CEILING_DIRECTORIES": str(Path(order.run_dir).parent),
     }
+
+
+def _envelope(
+    order: Order, workspace: Workspace, environment: Environment | None, variables: dict[str, str]
+) -> Envelope:
+    skills = [Bind(skill.path, f"/skills/{skill.name}") for skill in (*order.skills, order.report_skill)]
+    if environment is not None:
+        first = {"PATH": f"{environment.path}/bin:{variables['PATH']}", PLACE_VARIABLE: environment.path}
+        variables, skills = {**variables, **first}, [*skills, *environment.binds]
     binds = (
         Bind(str(workspace.root), "/workspace", writable=True),
         Bind(str(workspace.scratch), "/scratch", writable=True),
@@ -102,5 +150,4 @@ def _envelope(order: Order, workspace: Workspace, *, sandboxed: bool) -> Envelop
         *skills,
     )
     masks = tuple((kind, f"/workspace/{path}") for kind, path in workspace.masks())
-    network = environment.get("network", "none") == "full"
-    return Envelope(binds=binds, masks=masks, network=network, env=env)
+    return Envelope(binds=binds, masks=masks, env=variables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minion.engines.registry import AVAILABLE
+from minion.engines.registry import INSTALLED
 from minion.runner.blocks import BlockFailed
 from minion.wire import Order
 from server.contract.digest import digest_of, is_id
@@ -23,7 +23,7 @@ def validate_trigger(order: Order) -> list[Gap]:
         raise BlockFailed("The routine in the order is not the one that was admitted.", hint=hint)
     if order.routine.get("minion_id") not in (None, order.minion_id):
         raise BlockFailed("The routine belongs to another minion.", hint="use this minion's own id, or none")
-    if order.engine not in AVAILABLE:
+    if order.engine not in INSTALLED:
         raise BlockFailed(f"The engine {order.engine} is not installed.", hint="use --engine script")
     names = [skill.name for skill in order.skills]
     if names != list(order.routine.get("pipeline") or ()):
