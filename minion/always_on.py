@@ -21,6 +21,7 @@ from minion.config import Home, load_config
 from minion.daemon.daemon_log import begin_log, tell_service_manager
 from minion.daemon.footprint import share_arenas
 from minion.daemon.hub import Asker, Ear, Hub, Message, asking
+from minion.daemon.later import Later
 from minion.daemon.line import Line
 from minion.daemon.local_api import listening
 from minion.daemon.plan_keeper import PlanKeeper, keeping_plans
@@ -80,6 +81,7 @@ class Daemon:
             minion, clock, began=self._slot_began, left=self._slot_left, stopping=self._stop.is_set,
             halted=lambda: self._halted,
         )  # fmt: skip
+        self._later = Later(minion.supervisor.interrupted)
         self.line = Line(self._due_runs.perform, minion.config.runs_at_once)
         timetable = Timetable()
         self.scheduler = Scheduler(
@@ -109,7 +111,7 @@ class Daemon:
         async with watching(self.watchdog), keeping_plans(self._plans), listening(place, self._answer):
             log.info("up: %d routines, %d of them scheduled", len(self.roster), len(self.scheduler.timetable))
             tell_service_manager("READY=1")
-            self._go_on_with(await self.minion.supervisor.interrupted())
+            self._go_on_with(await self._later.died())
             await self.scheduler.resume(entries)
             async with self.link.tied():
                 await self._until_stopped()
@@ -146,6 +148,7 @@ class Daemon:
             await self.roster.load()
         self.scheduler.stir()
         self.watchdog.stir(files=True)
+        self._later.stir()
         self.link.hurry()
         return changed
 
@@ -226,6 +229,8 @@ class Daemon:
 
     def run_ended(self, run_id: str, state: RunState) -> None:
         """A run came to its end."""
+        if state == "interrupted":
+            self._later.stir()
         self.watchdog.stir()
         self.link.stir()
         self.hub.tell({"run": run_id, "type": "run.ended", "block": None, "data": {"state": state}})
@@ -274,13 +279,14 @@ class Daemon:
                 log.error("routine files could not be taken in: %s", refusal)
 
     async def _catch_up_with_the_store(self) -> None:
-        """Write down what could not be when it happened: slots that were due, runs that ended."""
+        """Write down what could not be when it happened, slots and ends of runs; go on with what has waited."""
         supervisor = self.minion.supervisor
         try:
             await self._due_runs.take_up_stranded(self.scheduler)
             for run_id in await supervisor.close_left():
                 log.warning("the run %s could not be kept when it ended; it is closed now", run_id)
-                self._go_on_with(run for run in await supervisor.interrupted() if run.run_id == run_id)
+                self._go_on_with(run for run in await self._later.died() if run.run_id == run_id)
+            self._go_on_with(await self._later.due(self._clock()))
         except StoreFailed as refusal:
             log.error("%s It is tried again.", refusal.sentence)
 

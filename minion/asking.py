@@ -24,6 +24,8 @@ STOPPED: Final[Mapping[int, str]] = {
     signal.SIGINT: "stopped from the terminal",
     signal.SIGTERM: "ended by a signal (SIGTERM)",
 }
+# What has a run performed, and so is told of it before anything else.
+_RUNS: Final = ("run", "run.resume")
 # A daemon that has the lock answers a moment later; one that ends lets go of it.
 _PATIENCE_S: Final = 5.0
 
@@ -79,7 +81,7 @@ def asked(
         if "alert" in event:
             alert(str(event["alert"]))
             return
-        if verb == "run" and not runs:
+        if verb in _RUNS and not runs:
             runs.append(str(event["run"]))
         if on_event is not None:
             on_event(event)
@@ -90,7 +92,7 @@ def asked(
         # The answer is still being read here: somebody else must ask.
         threading.Thread(target=_cancel, args=(home, client, runs[0], STOPPED[number])).start()
 
-    with _handled(stop) if verb == "run" else contextlib.nullcontext():
+    with _handled(stop) if verb in _RUNS else contextlib.nullcontext():
         return client.ask(verb, params, on_event=take)
 
 
@@ -157,7 +159,7 @@ def _at_hand(
                     asked.cancel()
 
             loop = asyncio.get_running_loop()
-            for number in STOPPED if verb == "run" else ():
+            for number in STOPPED if verb in _RUNS else ():
                 loop.add_signal_handler(number, stop, number)
             return await asked
 

@@ -23,6 +23,7 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Begin": {
         "init": ("minion.commands.init", "Make this machine a minion: home, id and a first routine."),
         "setup": ("minion.commands.setup", "Set it up by questions: name, repositories, reports, alerts."),
+        "secret": ("minion.commands.secret", "Keep secrets by name: the API's key, webhooks, tokens."),
         "doctor": ("minion.commands.doctor", "Run each thing a minion needs, and say what mends it."),
     },
     "Always on": {
@@ -50,6 +51,8 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Runs": {
         "run": ("minion.commands.run", "Run a routine now and wait for its end."),
+        "resume": ("minion.commands.resume", "Go on with a run that was interrupted, where it was."),
+        "forecast": ("minion.commands.forecast", "Say what a routine will cost and take, per run and month."),
         "runs": ("minion.commands.runs", "List the newest runs."),
         "show": ("minion.commands.show", "Show one run: report, steps, verdict, effects."),
         "logs": ("minion.commands.logs", "Show a run's log, of all its steps or of one; follow it."),

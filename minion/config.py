@@ -9,38 +9,30 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from minion.process_table import is_there, started
-from server.contract.digest import read_uuid
+from minion.settings import AUTO as AUTO
+from minion.settings import DOLLARS_PER_DAY as DOLLARS_PER_DAY
+from minion.settings import DOLLARS_PER_MONTH as DOLLARS_PER_MONTH
+from minion.settings import KEPT_RUNS as KEPT_RUNS
+from minion.settings import LONGEST_ARGUMENT as LONGEST_ARGUMENT
+from minion.settings import MOST_ARGUMENTS as MOST_ARGUMENTS
+from minion.settings import Config as Config
+from minion.settings import WrongSetting, read_settings
+from minion.settings import is_slug as is_slug
+from minion.settings import is_zone as is_zone
+from minion.settings import wrong_dollars as wrong_dollars
 from server.contract.refusals import BadDocument, NotFound, Refused
 
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 # What ssh and a proxy need to reach a remote; nothing else of the caller's environment goes further.
 _PASSED: Final = ("HOME", "SSH_AUTH_SOCK", "USER", "LOGNAME", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
-# The newest runs that a home keeps unless its minion.json says another number (the seed's "last 200 runs").
-KEPT_RUNS: Final = 200
-# How many runs a daemon has go on at once, and how many seconds it gives them to end when it is stopped.
-RUNS_AT_ONCE: Final = 8
-GRACE_S: Final = 10
-_KEYS: Final = frozenset(
-    {"minion_id", "name", "engine", "timezone", "keep_runs", "repositories", "forges", "notify"}
-    | {"runs_at_once", "grace_s"}
-)
-# As many, and as long, as a routine document's `notify` may have.
-_MOST_NOTICES: Final = 20
-MOST_ARGUMENTS: Final = 64
-LONGEST_ARGUMENT: Final = 4096
-_SECRET: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _LARGEST_CONFIG: Final = 65_536
-# Where pull requests and comments go: a repository's host and the API that answers for it.
-FORGES: Final[Mapping[str, str]] = {"github.com": "https://api.github.com"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,33 +90,6 @@ class Home:
     def secrets_file(self) -> Path:
         """`secrets.json`, mode 0600."""
         return self.root / "secrets.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What `minion.json` says: the minion's id (a UUID), its name and its defaults.
-
-    `notify`: who is told when a routine that says none fails; entries as in a routine's `notify`. `runs_at_once`
-    go on under the daemon, which gives them `grace_s` seconds to end when it is stopped.
-    """
-
-    minion_id: str
-    name: str
-    engine: str = "script"
-    timezone: str = "UTC"
-    keep_runs: int = KEPT_RUNS
-    repositories: tuple[str, ...] = field(default=())
-    forges: Mapping[str, str] = field(default_factory=lambda: dict(FORGES))
-    notify: tuple[Mapping[str, Any], ...] = ()
-    runs_at_once: int = RUNS_AT_ONCE
-    grace_s: int = GRACE_S
-
-    def as_data(self) -> dict[str, Any]:
-        """The configuration as it is written to the file."""
-        names = ("minion_id", "name", "engine", "timezone", "keep_runs", "runs_at_once", "grace_s")
-        lists = {"repositories": list(self.repositories), "forges": dict(self.forges)}
-        notify = {"notify": [dict(notice) for notice in self.notify]}
-        return {name: getattr(self, name) for name in names} | lists | notify
 
 
 def home_at(said: str | None) -> Home:
@@ -186,16 +151,6 @@ def machine_zone() -> str:
     return next((key for key in candidates if is_zone(key)), "UTC")
 
 
-def is_zone(key: str) -> bool:
-    """Whether `key` is the name of an IANA time zone, spelled as the zone database has it."""
-    from zoneinfo import ZoneInfo
-
-    try:
-        return bool(key) and ZoneInfo(key).key == key
-    except (ValueError, OSError, KeyError):
-        return False
-
-
 def load_config(home: Home) -> Config:
     """The configuration of an initialised home.
 
@@ -218,7 +173,10 @@ def load_config(home: Home) -> Config:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise _wrong(home, "it is not JSON") from error
-    return _checked(home, data)
+    try:
+        return read_settings(data)
+    except WrongSetting as error:
+        raise _wrong(home, str(error)) from error
 
 
 def save_config(home: Home, config: Config) -> None:
@@ -228,63 +186,6 @@ def save_config(home: Home, config: Config) -> None:
         says = f"{home.config_file} would be over {_LARGEST_CONFIG // 1024} KiB."
         raise Refused("config_large", says, hint="make the alert command or the list of repositories shorter")
     write_private(home.config_file, text)
-
-
-def _checked(home: Home, data: Any) -> Config:
-    if not isinstance(data, dict):
-        raise _wrong(home, "it is not a JSON object")
-    unknown = sorted(set(data) - _KEYS)
-    if unknown:
-        raise _wrong(home, f"it has the unknown key {unknown[0][:60]!r}")
-    defaults = {
-        "engine": "script", "timezone": "UTC", "keep_runs": KEPT_RUNS, "repositories": [], "forges": dict(FORGES),
-        "notify": [], "runs_at_once": RUNS_AT_ONCE, "grace_s": GRACE_S,
-    }  # fmt: skip
-    values: Mapping[str, Any] = {**defaults, **data}
-    try:
-        minion_id = read_uuid(values["minion_id"])
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise _wrong(home, "`minion_id` is no UUID") from error
-    name, keep, repositories = values.get("name"), values["keep_runs"], values["repositories"]
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise _wrong(home, "`name` is no slug of small letters, digits and hyphens")
-    if not isinstance(keep, int) or isinstance(keep, bool) or not 1 <= keep <= 100_000:
-        raise _wrong(home, "`keep_runs` is no number from 1 to 100,000")
-    for key, most in (("runs_at_once", 64), ("grace_s", 3600)):
-        number = values[key]
-        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= most:
-            raise _wrong(home, f"`{key}` is no number from 1 to {most:,}")
-    if not isinstance(repositories, list) or not all(isinstance(item, str) for item in repositories):
-        raise _wrong(home, "`repositories` is no list of paths or URLs")
-    if not isinstance(values["engine"], str) or not isinstance(values["timezone"], str):
-        raise _wrong(home, "`engine` or `timezone` is no text")
-    if values["timezone"] != "UTC" and not is_zone(values["timezone"]):
-        raise _wrong(home, f"`timezone` {values['timezone'][:60]!r} is no IANA time zone, such as Europe/Berlin")
-    forges = values["forges"]
-    if not isinstance(forges, dict) or not all(isinstance(api, str) for api in forges.values()):
-        raise _wrong(home, "`forges` is no object of hosts and API addresses")
-    notify = values["notify"]
-    if not isinstance(notify, list) or len(notify) > _MOST_NOTICES or not all(map(_is_notice, notify)):
-        raise _wrong(home, '`notify` is no list of {"slack": SECRET} or {"command": [PROGRAM, …]}')
-    return Config(
-        minion_id, name, values["engine"], values["timezone"], keep, tuple(repositories), forges, tuple(notify),
-        values["runs_at_once"], values["grace_s"],
-    )
-
-
-def _is_notice(item: Any) -> bool:
-    """Whether this is one entry of a routine's `notify` (the bounds are those of the routine document)."""
-    if not isinstance(item, dict) or len(item) != 1:
-        return False
-    ((kind, value),) = item.items()
-    if kind == "slack":
-        return isinstance(value, str) and _SECRET.fullmatch(value) is not None
-    return (
-        kind == "command"
-        and isinstance(value, list)
-        and 1 <= len(value) <= MOST_ARGUMENTS
-        and all(isinstance(word, str) and word.strip() and len(word) <= LONGEST_ARGUMENT for word in value)
-    )
 
 
 def _wrong(home: Home, what: str) -> BadDocument:
@@ -389,8 +290,3 @@ def _holder(fd: int) -> str:
 def editors() -> tuple[dict[str, str], tuple[str, ...]]:
     """The commands that may open a file for a person: what VISUAL and EDITOR say, by variable, and common ones."""
     return {name: os.environ[name] for name in ("VISUAL", "EDITOR") if os.environ.get(name)}, ("nano", "vi")
-
-
-def is_slug(text: str) -> bool:
-    """Whether `text` can be a name: small letters, digits and hyphens, and so no path."""
-    return _NAME.fullmatch(text) is not None

@@ -82,7 +82,7 @@ class DueRuns:
         async def settled(db: Connection) -> list[SlotRecord]:
             slots = await release(db, decision.id)
             for slot in slots if not approved else ():
-                why = f"the change was rejected ({decision.id})"
+                why = f"{_rejected(decision)} ({decision.id})"
                 await settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
             return slots
 
@@ -119,6 +119,9 @@ class DueRuns:
             elif not await self._is_halted(slot) and not self._stopping():
                 await minion.supervisor.open(order, lock, also=claimed)
             # One that was stopped on the threshold stays due, for the next daemon.
+        except Refused as refusal:
+            log.error("%s was due and %s%s", slot.routine, COULD_NOT_START, refusal.sentence)
+            await self._give_up(slot, refusal.sentence)
         finally:
             begun = run_id in minion.supervisor.under_way
             if not begun:
@@ -153,12 +156,12 @@ class DueRuns:
         """Have a slot wait for a decision; one that waited before it has been overtaken."""
         now = instant(self._clock())
         rejected = decision.answer == "reject"
-        what = "skipped: the change was rejected" if rejected else decision.question
+        what = f"skipped: {_rejected(decision)}" if rejected else decision.question
         log.warning("%s: due %s, %s (%s)", slot.routine, slot.shown, what, decision.id)
 
         async def hold_it(db: Connection) -> None:
             if rejected:
-                why = f"the change was rejected ({decision.id})"
+                why = f"{_rejected(decision)} ({decision.id})"
                 await hold(db, slot.routine_id, slot.key, decision.id, why=why)  # so that its record names it
                 await settle(db, slot.routine_id, slot.key, "skipped", now=now, why=why)
                 return
@@ -169,3 +172,8 @@ class DueRuns:
 
         await self._minion.writer.transact(hold_it)
         self._left()
+
+
+def _rejected(decision: Decision) -> str:
+    """What a person said no to."""
+    return "the change was rejected" if decision.kind == "lock" else "its run was rejected"

@@ -18,13 +18,14 @@ _EXITING: Final = 0x4
 class Entry:
     """A process in the system's table: its parent, its start (clock ticks since boot), its state's letter.
 
-    `dead`: it has come to its end, though somebody has yet to take note of it.
+    `dead`: it has come to its end, though somebody has yet to take note of it. `name`: its program's, shortened.
     """
 
     parent: int
     started: str
     state: str
     dead: bool
+    name: str = ""
 
 
 def entry_of(pid: int) -> Entry | None:
@@ -36,7 +37,8 @@ def entry_of(pid: int) -> Entry | None:
     # The command's name stands in brackets and may hold anything: count from the last bracket.
     fields = text[text.rindex(")") + 2 :].split()
     state = fields[0]
-    return Entry(int(fields[1]), fields[19], state, state in "ZXx" or bool(int(fields[6]) & _EXITING))
+    name = text[text.index("(") + 1 : text.rindex(")")]
+    return Entry(int(fields[1]), fields[19], state, state in "ZXx" or bool(int(fields[6]) & _EXITING), name)
 
 
 def started(pid: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -29,11 +30,15 @@ def repository_at(text: str) -> dict[str, Any]:
     """
     if _REMOTE.fullmatch(text) is not None:
         return {"url": text, "name": name_of(text), "branch": None}
-    place = Path(text).expanduser()
-    top = top_level(place) if place.is_dir() else None
+    top = None
+    # A text that no path can be: longer than the system takes, or with a NUL in it.
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        place = Path(text).expanduser()
+        top = top_level(place) if place.is_dir() else None
     if top is None:
         raise BadUse(
-            "no_repository", f"{text} is in no git checkout.", hint="name a folder of one, or an https or ssh URL"
+            "no_repository", f"{text[:300]} is in no git checkout.",
+            hint="name a folder of one, or an https or ssh URL",
         )
     return {"url": str(top), "name": name_of(str(top)), "branch": None}
 

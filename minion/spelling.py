@@ -6,6 +6,7 @@ What shows them, the command line and the terminal view, gives the marks their c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, get_args
 
@@ -36,6 +37,57 @@ MEANINGS: Final[Mapping[str, str]] = {
     "unknown": "it cannot be told whether it worked",
     "skipped": "it was stopped before it was done",
 }
+
+# What a step is that is no plain one.
+STEP_KINDS: Final[Mapping[str, str]] = {
+    "tool_call": "tool call", "llm_response": "answer of the model", "decision": "decision", "report": "report",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionWords:
+    """A decision for people: what it is, what each answer does to the routine, what holds `until` there is one."""
+
+    name: str
+    yes: str
+    no: str
+    until: str = "Until then it does not run."
+
+
+# By its kind: a lock that changed, a question of a run; any other holds a run.
+_DECISIONS: Final[Mapping[str, DecisionWords]] = {
+    "lock": DecisionWords(
+        "hold", "it runs with what changed, from now on",
+        "it does not run until that is changed back, or approved after all",
+    ),
+    "question": DecisionWords(
+        "question", "its next run is told yes", "its next run is told no", "Its next run is told the answer."
+    ),
+}  # fmt: skip
+_HELD: Final = DecisionWords("hold", "the run that is held begins", "the run that is held does not begin")
+
+
+def decision_words(kind: str) -> DecisionWords:
+    """The words for a decision of a kind."""
+    return _DECISIONS.get(kind, _HELD)
+
+
+def spell_dollars(amount: float) -> str:
+    """US dollars to the cent; less than one cent to a hundredth of it."""
+    return f"${amount:.4f}" if 0 < amount < 0.01 else f"${amount:,.2f}"
+
+
+def spell_cost(used: Mapping[str, Any]) -> str:
+    """What a step or run used of a model: turns, tokens, US dollars, as far as it says; empty without any."""
+    turns, tokens, cost = (_number(used.get(name)) for name in ("turns", "tokens", "dollars"))
+    parts = [f"{turns:,} turn{'' if turns == 1 else 's'}"] if turns else []
+    parts += [f"{tokens:,} tokens"] if tokens else []
+    parts += [spell_dollars(cost)] if cost else []
+    return ", ".join(parts)
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
 
 def took(started: str | None, ended: str | None) -> str:

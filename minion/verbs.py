@@ -33,6 +33,7 @@ from server.contract.run import EffectState, has_ended
 
 if TYPE_CHECKING:
     from minion.routines.added import Added
+    from minion.wire import Order
 
 
 async def _add(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001 - each verb takes the same
@@ -94,7 +95,7 @@ async def _kept(owner: Owner, added: list[Added]) -> list[dict[str, Any]]:
 
 
 async def _run(owner: Owner, params: Params, asker: Asker) -> Any:
-    """Run a routine now: `routine`, `engine`, `input`, `repository`, `detach`. Tells `run` and its events."""
+    """Run a routine now: `routine engine model input repository detach`; tells `run`, then its events."""
     minion = owner.minion
     if params.flag("detach"):
         owner.always_on()
@@ -102,14 +103,34 @@ async def _run(owner: Owner, params: Params, asker: Asker) -> Any:
         raise Refused("stopping", "The minion is being stopped.", hint="run it again once it is down, or up again")
     trigger = Trigger("manual", f"manual:{new_id('dec_')[4:]}", minion.clock(), params.maybe("input"))
     order = await minion.open_run(
-        params.text("routine"), trigger, engine=params.maybe("engine"), repository=params.maybe("repository")
-    )
+        params.text("routine"), trigger, engine=params.maybe("engine"), model=params.maybe("model"),
+        repository=params.maybe("repository"),
+    )  # fmt: skip
+    return await _performed(owner, order, asker, detach=params.flag("detach"))
+
+
+async def _resume_run(owner: Owner, params: Params, asker: Asker) -> Any:
+    """Have an interrupted run go on: `run` as people name it, `anyway`, `detach`; tells as `run` does."""
+    minion = owner.minion
+    if params.flag("detach"):
+        owner.always_on()
+    if owner.resident is not None and owner.resident.stopping:
+        hint = "run it again once it is down, or up again"
+        raise Refused("stopping", "The minion is being stopped.", hint=hint)
+    with read_only(minion.home.store) as db:
+        run_id = find_run(db, params.text("run"))
+    order = await minion.take_up(run_id, anyway=params.flag("anyway"))
+    return await _performed(owner, order, asker, detach=params.flag("detach"))
+
+
+async def _performed(owner: Owner, order: Order, asker: Asker, *, detach: bool) -> dict[str, Any]:
+    """Have a run performed that was opened or taken up; answers when it has ended, or at once."""
     asker.tell({"run": order.run_id, "routine": order.routine["name"]})
     if owner.resident is None:
-        await minion.supervisor.perform(order)
+        await owner.minion.supervisor.perform(order)
     else:
         await owner.resident.begin(order)
-        if not params.flag("detach"):
+        if not detach:
             await owner.resident.listen(asker, order.run_id)
     return {"run": order.run_id}
 
@@ -141,7 +162,7 @@ async def _decide(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: A
     )
     if owner.resident is not None:
         await owner.resident.decided(decision, approved=answer == "approve")
-    return {"decision": decision.id, "routine": decision.routine, "answer": answer}
+    return {"decision": decision.id, "routine": decision.routine, "answer": answer, "kind": decision.kind}
 
 
 async def _report(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG001
@@ -289,7 +310,8 @@ async def _stop(owner: Owner, params: Params, asker: Asker) -> Any:  # noqa: ARG
 VERBS: Final[Mapping[str, Callable[[Owner, Params, Asker], Awaitable[Any]]]] = {
     "routine.add": _add, "routine.edit": _edit, "routine.change": _change, "routine.import": _import,
     "routine.remove": _remove, "pause": _pause, "resume": _resume,
-    "run": _run, "cancel": _cancel, "report": _report, "tail": _tail, "subscribe": _subscribe, "watch": _watch,
+    "run": _run, "run.resume": _resume_run,
+    "cancel": _cancel, "report": _report, "tail": _tail, "subscribe": _subscribe, "watch": _watch,
     "join": _join, "leave": _leave,
     "decide": _decide, "settle": _settle, "effects.check": _check_effects, "redeliver": _redeliver,
     "status": _status, "live": _live, "reload": _reload,

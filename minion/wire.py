@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from server.contract.digest import canonical_json
+from server.contract.policy import Policy
 from server.contract.quota import Limits
 from server.contract.topology import CanonicalBlock
 
@@ -26,11 +27,11 @@ ORDER_BYTES: Final = 16 * 1024 * 1024
 EVENT_TYPES: Final = frozenset(
     {
         "session.opened", "block.started", "block.finished", "step.started", "step.finished", "skill.result",
-        "effect.staged", "effect.intent", "effect.result", "check", "report", "gap", "usage", "log",
+        "effect.staged", "effect.intent", "effect.result", "check", "report", "gap", "decision", "usage", "log",
         "run.finished",
     }
 )  # fmt: skip
-# The runner goes on only after the daemon has committed these.
+# The runner goes on only after the daemon has committed these, and the usage of a model call.
 ACKNOWLEDGED: Final = frozenset({"effect.intent", "report", "run.finished"})
 ANSWER_TYPES: Final = frozenset({"ack", "cancel", "decision", "report"})
 
@@ -41,7 +42,11 @@ class WireError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OrderedSkill:
-    """A skill as copied for one run: `path` is its folder, `script` relative to it, `pinned` bundled and known."""
+    """A skill as copied for one run: `path` is its folder, `script` relative to it, `pinned` bundled and known.
+
+    What only a model needs: `instructions` (Markdown), `allowed_tools` (none named: all), `tools` (tool → step
+    code) and the `model` that performs it.
+    """
 
     name: str
     code: str
@@ -50,6 +55,11 @@ class OrderedSkill:
     script: str | None
     pinned: bool
     effects: tuple[str, ...] = ()
+    description: str = ""
+    instructions: str = ""
+    allowed_tools: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,9 @@ class Order:
     `input` is text from outside the routine; `since` the last delivered report's instant; `blocks` the process
     with the canonical steps of this run; `forges` maps a host to its API; `parent_pid` is the process whose
     death ends the runner. `resumed` is None for a run that begins; for one that goes on it says how its effects
-    stand, by their ids: those that are `staged` are still to be performed.
+    stand, by their ids: those that are `staged` are still to be performed. `model` performs what names no other,
+    `prices` are those that minion.json adds, `api_url` is the API's address where it is not the usual one.
+    `policy` is that of the variant. `answers` are earlier runs' questions that people have answered since.
     """
 
     run_id: str
@@ -103,6 +115,11 @@ class Order:
     parent_pid: int = 0
     resumed: Mapping[str, str] | None = None
     report_token: str = field(default="", repr=False)
+    model: str = ""
+    prices: Mapping[str, Any] = field(default_factory=dict)
+    api_url: str | None = None
+    policy: Policy = field(default_factory=Policy)
+    answers: tuple[Mapping[str, str], ...] = ()
     v: int = VERSION
 
     def line(self) -> bytes:
@@ -124,6 +141,8 @@ class Order:
             data["repositories"] = tuple(OrderedRepository(**item) for item in data["repositories"])
             data["limits"] = Limits.from_data(data["limits"])
             data["effects"] = tuple(data["effects"])
+            data["policy"] = Policy.from_data(data.get("policy") or {})
+            data["answers"] = tuple(data.get("answers") or ())
             return cls(**data)
         except (KeyError, TypeError) as error:
             raise WireError(f"incomplete order: {error}") from error
@@ -162,6 +181,11 @@ class Event:
         return cls(**data)
 
 
+def waits_for_ack(type_: str, data: Mapping[str, Any]) -> bool:
+    """Whether the runner goes on after an event only when the daemon has committed it."""
+    return type_ in ACKNOWLEDGED or (type_ == "usage" and "model" in data)
+
+
 def kept_events(path: Path) -> Iterator[tuple[Event, int]]:
     """The events in a runner's file up to the first line that was not written whole, each with where it ends.
 
@@ -181,7 +205,8 @@ def kept_events(path: Path) -> Iterator[tuple[Event, int]]:
 class Answer:
     """What the daemon says to a runner: `ack` of a `seq`, `cancel` with a `reason`, a `decision`, a `report`.
 
-    A report's `answer` is the JSON of what a session outside the tool host claimed over the socket.
+    The ack of a model call's usage has a `reason` when no further one may follow, and a hint as its `answer`. A
+    report's `answer` is the JSON of what a session outside the tool host claimed over the socket.
     """
 
     type: str
@@ -210,8 +235,9 @@ class Answer:
             raise WireError(str(error)) from error
 
 
-def _skill(item: dict[str, Any]) -> OrderedSkill:
-    return OrderedSkill(**{**item, "effects": tuple(item["effects"])})
+def _skill(item: Mapping[str, Any]) -> OrderedSkill:
+    lists = {name: tuple(item[name]) for name in ("effects", "allowed_tools") if name in item}
+    return OrderedSkill(**{**item, **lists})
 
 
 def _no_number(word: str) -> None:

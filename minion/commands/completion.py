@@ -227,6 +227,14 @@ def _runs(home: Home, incomplete: str) -> Found:
     return found + [(run["id"], _told(run)) for run in listed]
 
 
+def _interrupted(home: Home, incomplete: str) -> Found:  # noqa: ARG001
+    from minion.store.local_db import read_only
+    from minion.store.run_history import list_runs
+
+    with read_only(home.store) as db:
+        return [(run["id"], _told(run)) for run in list_runs(db, state="interrupted", limit=_NEWEST)]
+
+
 def _told(run: dict[str, str]) -> str:
     from minion.spelling import local_time
 
@@ -300,8 +308,23 @@ def complete_input(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [CompletionItem(file) for file in files if _PLAIN_INPUT.fullmatch(file)]
 
 
+def _secrets(home: Home, incomplete: str) -> Found:  # noqa: ARG001
+    from minion.secrets_file import secret_names
+
+    return [(name, "kept") for name in sorted(secret_names(home.secrets_file))]
+
+
+def _secrets_to_set(home: Home, incomplete: str) -> Found:
+    kept = _secrets(home, incomplete)
+    meant = {"anthropic_api_key": "the key of the API", "slack_webhook": "where messages to slack go"}
+    return kept + [pair for pair in meant.items() if pair[0] not in dict(kept)]
+
+
 complete_routine: Final = _completer(_routines)
+complete_secret: Final = _completer(_secrets)
+complete_secret_to_set: Final = _completer(_secrets_to_set)
 complete_run: Final = _completer(_runs)
+complete_interrupted: Final = _completer(_interrupted)
 complete_under_way: Final = _completer(_under_way)
 complete_decision: Final = _completer(_decisions)
 complete_effect: Final = _completer(_unsettled)

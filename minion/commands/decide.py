@@ -9,6 +9,7 @@ from minion.commands.completion import complete_decision
 from minion.commands.context import as_called, home_of, print_json, warn
 from minion.config import load_config
 from minion.daemon_client import daemon_is_up
+from minion.spelling import decision_words
 from minion.terminal import login_name
 
 
@@ -22,8 +23,8 @@ def command(ctx: click.Context, decision: str, answer: str, as_json: bool) -> No
 
     DECISION is an id, or the beginning of one; `minion decisions` lists those that are open. Approved, the slot
     that was held runs, and the routine runs with what changed from now on. Rejected, the slot is skipped, and the
-    routine waits until what changed is changed back, or is approved after all. Your login name is kept with the
-    answer.
+    routine waits until what changed is changed back, or is approved after all. Of a question that a session asked,
+    the routine's next run is told the answer. Your login name is kept with it.
 
     \b
     Examples:
@@ -32,12 +33,17 @@ def command(ctx: click.Context, decision: str, answer: str, as_json: bool) -> No
     """
     home = home_of(ctx)
     load_config(home)
-    said = {"decision": decision, "answer": answer, "by": login_name()}
-    answered = ask(home, "decide", said, command="minion decide", alert=warn)
+    params = {"decision": decision, "answer": answer, "by": login_name()}
+    answered = ask(home, "decide", params, command="minion decide", alert=warn)
     if as_json:
         print_json(answered)
         return
     name = answered["routine"]
+    if answered["kind"] != "lock":
+        words, approved = decision_words(answered["kind"]), answer == "approve"
+        said = f"Approved, {name}: {words.yes}" if approved else f"Rejected, {name}: {words.no}"
+        click.echo(f"{said} ({answered['decision']}).")
+        return
     if answer == "reject":
         click.echo(f"Rejected: {name} does not run with what changed ({answered['decision']}).")
         return

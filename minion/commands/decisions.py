@@ -6,7 +6,7 @@ import click
 
 from minion.commands.context import as_called, home_of, print_json
 from minion.config import load_config
-from minion.spelling import local_time
+from minion.spelling import decision_words, local_time, plain
 from minion.store.decisions import list_decisions
 from minion.store.local_db import read_only
 
@@ -21,7 +21,9 @@ def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
     """List what waits for a person, oldest first.
 
     A routine with `lock: strict` waits here when a skill, the engine or the model it runs with has changed since
-    it last ran. Until somebody answers, its slots are held; a newer one takes the place of the one before.
+    it last ran. Until somebody answers, its slots are held; a newer one takes the place of the one before. A
+    question is asked by a session with a model: nothing waits for it, and the routine's next run is told the
+    answer.
 
     \b
     Examples:
@@ -39,9 +41,12 @@ def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
         click.echo("Nothing was ever to be decided." if everything else "Nothing waits for a person.")
     for item in found:
         since = local_time(item["opened_at"])
-        click.echo(f"{click.style(item['id'], bold=True)}  {item['routine']}, since {since}")
-        click.echo(f"  {item['question']}")
+        words = decision_words(item["kind"])
+        click.echo(f"{click.style(item['id'], bold=True)}  {words.name}, {item['routine']}, since {since}")
+        click.echo(f"  {plain(item['question'])}")
         if item["answer"] is None:
+            if item["kind"] == "question":
+                click.echo(as_called(ctx, f"  minion show {item['subject'].get('run')}    (the run that asked)"))
             click.echo(as_called(ctx, f"  minion decide {item['id']} approve    (or: reject)"))
         else:
             by = f"{item['answered_by']}, {local_time(item['answered_at'])}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from minion.commands.added import print_added
+from minion.commands.added import added_as_data, print_added
 from minion.commands.context import home_of, print_json
 from minion.commands.owner import import_routines
 from minion.config import load_config
@@ -45,7 +45,7 @@ def command(
     from minion.routines.portable import format_of, taken_apart
 
     home = home_of(ctx)
-    load_config(home)
+    config = load_config(home)
     entries = []
     for name in files:
         path = Path("standard-input" if name == "-" else name)
@@ -56,7 +56,7 @@ def command(
         entries += taken_apart(path, _read(name), chosen)
     added = import_routines(home, entries, replace=replace, command="minion import")
     if as_json:
-        print_json([{**one.kept.document, "next": list(one.next), "file": str(one.file)} for one in added])
+        print_json([added_as_data(one, config) for one in added])
         return
     for one in added:
         print_added(ctx, one)

@@ -10,7 +10,7 @@ import click
 from minion.commands.context import as_called, home_of, print_json
 from minion.commands.presentation import mark
 from minion.config import load_config
-from minion.spelling import local_time, plain
+from minion.spelling import decision_words, local_time, plain
 from minion.store.decisions import digest_of_question, list_decisions
 from minion.store.local_db import read_only
 from minion.store.outbox import joined_hq
@@ -25,8 +25,9 @@ _SHORT: Final = 12
 def command(ctx: click.Context, as_json: bool) -> None:
     """Show all that needs a person, oldest first, and the command for each.
 
-    What is held: a routine with `lock: strict` whose skills, engine or model have changed; and effects of which
-    nobody knows whether they came about. With an HQ, its inbox shows the same holds, and what waits there alone.
+    What is held: a routine with `lock: strict` whose skills, engine or model have changed; questions that sessions
+    asked, whose answer the routine's next run is told; and effects of which nobody knows whether they came about.
+    With an HQ, its inbox shows the same holds, and what waits there alone.
 
     \b
     Examples:
@@ -52,7 +53,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
 def _held(found: list[dict[str, Any]]) -> Iterator[str]:
     for item in found:
         name = click.style(item["id"][:_SHORT], bold=True)
-        yield f"{name}  hold, {item['routine']}, since {local_time(item['opened_at'])}"
+        what = decision_words(item["kind"]).name
+        yield f"{name}  {what}, {item['routine']}, since {local_time(item['opened_at'])}"
         yield f"  {plain(item['question'])}"
         yield from (f"    {name}  {_digest(value)}" for name, value in sorted(item["subject"].items()))
         yield f"  minion decide {item['id'][:_SHORT]} approve    (or: reject)"

@@ -13,7 +13,7 @@ from minion.commands.completion import complete_run
 from minion.commands.context import home_of, print_json, shown_path
 from minion.commands.presentation import headline, mark, rule
 from minion.config import Home, load_config
-from minion.spelling import plain, spell_ms
+from minion.spelling import STEP_KINDS, plain, spell_cost, spell_ms
 from minion.store.local_db import read_only
 from minion.store.run_events import run_events, within_step
 from minion.store.run_history import find_run, whole_run
@@ -68,19 +68,19 @@ def command(
         print_json({"run": run_id, "routine": whole["routine"], "verdict": whole["verdict"], "events": events})
         return
     click.echo(headline(whole))
-    _print(events, whole["effects"], whole=step is not None, verbose=verbose)
+    _print(events, whole, all_of_it=step is not None, verbose=verbose)
     for name in _BESIDE if step is None else ():
         _print_beside(Path(whole["folder"]) / name)
 
 
 def _print(
-    events: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]], *, whole: bool, verbose: bool
+    events: Sequence[Mapping[str, Any]], run: Mapping[str, Any], *, all_of_it: bool, verbose: bool
 ) -> None:
-    """Events as lines; `whole` texts are not cut, and nothing is left out with `verbose` either."""
-    names = {effect["id"]: f"{effect['kind']}:{effect['target']}" for effect in effects}
-    most = None if verbose or whole else _LINES
+    """Events of a run as lines; with `all_of_it` or `verbose` no text is cut and nothing left out."""
+    names = {effect["id"]: f"{effect['kind']}:{effect['target']}" for effect in run["effects"]}
+    most = None if verbose or all_of_it else _LINES
     for event in events:
-        if verbose or whole or not _is_noise(event):
+        if verbose or all_of_it or not _is_noise(event, run["engine"]):
             click.echo("\n".join(_told(event, names, most, verbose)))
 
 
@@ -90,11 +90,12 @@ def _follow(home: Home, run: Mapping[str, Any], *, verbose: bool, as_json: bool)
     run_id = run["id"]
 
     def show(events: Sequence[Mapping[str, Any]], effects: Sequence[Mapping[str, Any]]) -> None:
+        now = {**run, "effects": effects}
         if as_json:
             for event in events:
                 click.echo(json.dumps({"run": run_id, **event}, ensure_ascii=False))
         else:
-            _print(events, effects, whole=False, verbose=verbose)
+            _print(events, now, all_of_it=False, verbose=verbose)
 
     if not as_json:
         click.echo(headline(run))
@@ -109,9 +110,11 @@ def _follow(home: Home, run: Mapping[str, Any], *, verbose: bool, as_json: bool)
         click.echo(headline(ended))
 
 
-def _is_noise(event: Mapping[str, Any]) -> bool:
-    """Whether an event only repeats what the next one says: a start, a tool call inside its step."""
-    return event["type"] in ("step.started", "usage") or event["data"].get("kind") == "tool_call"
+def _is_noise(event: Mapping[str, Any], engine: str) -> bool:
+    """Whether an event only repeats what another says: a start, what an answer used, the one call of a script."""
+    return event["type"] in ("step.started", "usage") or (
+        engine == "script" and event["data"].get("kind") == "tool_call"
+    )
 
 
 def _told(event: Mapping[str, Any], effects: Mapping[str, str], most: int | None, verbose: bool) -> Iterator[str]:
@@ -149,25 +152,28 @@ def _block(data: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _step(data: Mapping[str, Any]) -> tuple[str, str]:
-    code = data["code"] if data["kind"] == "step" else f"{data['code']} ({data['kind'].replace('_', ' ')})"
+    kind = data["kind"]
+    code = data["code"] if kind == "step" else f"{data['code']} ({STEP_KINDS.get(kind, kind)})"
     if "state" not in data:
         return f"{mark('running')}  {code}", ""
-    return f"{mark(data['state'])}  {code}{_why(data)}", ""
+    cost = spell_cost({**(data.get("cost") or {}), "turns": None})
+    return f"{mark(data['state'])}  {code}{', ' if cost else ''}{cost}{_why(data)}", ""
 
 
 def _result(data: Mapping[str, Any]) -> tuple[str, str]:
     left = f", exit {data['exit']}" if data["exit"] is not None and not data["why"] else ""
     cut = f", {data['truncated']:,} bytes cut off" if data["truncated"] else ""
-    return f"result of {data['skill']}{left}, {spell_ms(data['duration_ms'])}{cut}{_why(data)}", _text(
-        data["text"]
-    )
+    cost = spell_cost(data.get("cost") or {})
+    took = f"{spell_ms(data['duration_ms'])}{', ' if cost else ''}{cost}"
+    return f"result of {data['skill']}{left}, {took}{cut}{_why(data)}", _text(data["text"])
 
 
 def _log(data: Mapping[str, Any]) -> tuple[str, str]:
     text = _text(data["text"])
-    if "skill" not in data and "\n" not in text:
-        return f"{data['level']}: {text}", ""
-    return f"{data['level']}: said by {data.get('skill', 'the runner')} on stderr", text
+    if "skill" not in data:
+        first, _, rest = text.partition("\n")
+        return f"{data['level']}: {first}", rest
+    return f"{data['level']}: said by {data['skill']} on stderr", text
 
 
 def _staged(data: Mapping[str, Any]) -> tuple[str, str]:
@@ -180,6 +186,21 @@ def _effect(data: Mapping[str, Any]) -> tuple[str, str]:
     where = f" → {shown_path(data['destination'])}" if data.get("destination") else ""
     detail = f" ({data['detail']})" if data.get("detail") else ""
     return f"effect {data['effect']} {mark(data['state'])}{where}{detail}", ""
+
+
+def _finished(data: Mapping[str, Any]) -> tuple[str, str]:
+    hint = f"hint: {_text(data['hint'])}" if data.get("hint") else ""
+    return f"the runner ended: {data['state']}{_why(data)}", hint
+
+
+def _usage(data: Mapping[str, Any]) -> tuple[str, str]:
+    if "model" not in data:
+        return f"used {spell_ms(data.get('wall_ms', 0))}", ""
+    kinds = ("input", "output", "cache_read", "cache_write")
+    told = {kind.replace("_", " "): data.get(f"{kind}_tokens") for kind in kinds}
+    parts = [f"{number:,} {kind}" for kind, number in told.items() if number]
+    cut = "" if data.get("turns") else ", broken off"
+    return f"used of {data['model']}: {spell_cost(data) or 'nothing'}{cut}", f"tokens: {', '.join(parts)}"
 
 
 def _moved(data: Mapping[str, Any]) -> tuple[str, str]:
@@ -200,7 +221,7 @@ def _text(value: Any) -> str:
 _WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]]] = {
     "run.opened": lambda data: (f"opened by {data['trigger']}", ""),
     "run.moved": _moved,
-    "run.finished": lambda data: (f"the runner ended: {data['state']}{_why(data)}", ""),
+    "run.finished": _finished,
     "session.opened": lambda data: (f"session with the {data['engine']} engine, {data['sandbox']}", ""),
     "block.started": _block,
     "block.finished": _block,
@@ -219,7 +240,8 @@ _WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]]] = {
     "report": lambda data: (f"report: {data['outcome']}, filed by the {data['filed_by']}", _text(data["summary"])),
     "report.claimed": lambda data: (f"its session reported {data['outcome']}", _text(data["summary"])),
     "gap": lambda data: (f"gap: {data['requested_code']}", data["description"]),
-    "usage": lambda data: (f"used {spell_ms(data.get('wall_ms', 0))}", ""),
+    "decision": lambda data: (f"asked people ({data['id']})", _text(data["question"])),
+    "usage": _usage,
     "log": _log,
 }
 

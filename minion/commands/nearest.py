@@ -20,7 +20,8 @@ ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
         "routines": "routine list", "templates": "routine new --list", "template": "routine new --list",
         "skills": "skill list", "plugin": "skill", "plugins": "skill list",
         "cron": "schedule", "crontab": "schedule", "at": "schedule", "every": "schedule", "remind": "schedule",
-        "pause": "schedule pause", "resume": "schedule resume", "stop": "down",
+        "pause": "schedule pause", "unpause": "schedule resume", "stop": "down",
+        "continue": "resume", "retry": "resume", "estimate": "forecast", "price": "forecast",
         "kill": "cancel", "abort": "cancel", "freeze": "halt", "upcoming": "next", "when": "next", "due": "next",
         "missed": "slots", "explain": "why", "approve": "decide", "reject": "decide",
         "log": "logs", "tail": "logs", "costs": "cost", "usage": "cost", "spend": "cost", "billing": "cost",
@@ -29,12 +30,17 @@ ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
         "config": "where", "path": "where", "info": "where", "backup": "export", "restore": "import",
         "configure": "setup", "onboard": "setup", "install": "init", "purge": "uninstall",
         "completions": "completion", "autocomplete": "completion",
+        "secrets": "secret list", "key": "secret set", "token": "secret set", "login": "secret set",
         "help": "--help", "version": "--version",
     },
     "minion routine": {
         "ls": "routine list", "rm": "routine remove", "delete": "routine remove", "create": "routine new",
         "get": "routine show", "cat": "routine show", "update": "routine edit", "run": "run", "start": "run",
         "templates": "routine new --list", "pause": "schedule pause", "resume": "schedule resume",
+    },
+    "minion secret": {
+        "ls": "secret list", "show": "secret list", "get": "secret list", "rm": "secret remove",
+        "delete": "secret remove", "unset": "secret remove", "add": "secret set", "put": "secret set",
     },
     "minion skill": {
         "ls": "skill list", "rm": "skill remove", "delete": "skill remove", "uninstall": "skill remove",

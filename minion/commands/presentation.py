@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from minion.commands.context import shown_path
-from minion.spelling import MARKS, MEANINGS, clip, took
+from minion.spelling import MARKS, MEANINGS, STEP_KINDS, clip, spell_cost, took
 
 
 def mark(word: str) -> str:
@@ -25,17 +25,50 @@ def rule(title: str) -> str:
     return click.style(f"── {title} ".ljust(width, "─"), dim=True)
 
 
-def tree(run: Mapping[str, Any]) -> list[str]:
-    """Blocks and their steps with kinds, states and times."""
+# What happens inside a step: a session with a model has hundreds of them.
+_INNER: Final = ("tool_call", "llm_response", "decision")
+
+
+def tree(run: Mapping[str, Any], *, verbose: bool = False) -> list[str]:
+    """Blocks and their steps with kinds, states and times; what a model did inside them is counted.
+
+    With `verbose` each of its answers, calls and decisions has a line.
+    """
     lines = []
     for block in run["blocks"]:
         name = f"{block['code']}  {block['name']:<26} {block['kind']:<8}"
         lines.append(f"{name} {_ended(block)}")
+        inside: list[Mapping[str, Any]] = []
         for step in block["steps"]:
-            code = step["code"] if step["kind"] == "step" else f"{step['code']} ({step['kind'].replace('_', ' ')})"
-            indent = "   └ " if step["kind"] == "tool_call" else " · "
+            if step["kind"] in _INNER and run["engine"] != "script" and not verbose:
+                inside.append(step)
+                continue
+            lines += _counted(inside)
+            inside = []
+            code = step["code"] if step["kind"] == "step" else f"{step['code']} ({_kind(step)})"
+            indent = "   └ " if step["kind"] in _INNER else " · "
             lines.append(f"    {indent}{code:<{44 - len(indent)}} {_ended(step)}")
+        lines += _counted(inside)
     return lines
+
+
+def _kind(step: Mapping[str, Any]) -> str:
+    return STEP_KINDS.get(step["kind"], step["kind"])
+
+
+def _counted(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line for what happened inside a step."""
+    if not steps:
+        return []
+    words = []
+    names = {"llm_response": "answers of the model", "tool_call": "tool calls", "decision": "decisions"}
+    for kind, many in names.items():
+        of_kind = [step for step in steps if step["kind"] == kind]
+        failed = sum(step["state"] == "failed" for step in of_kind)
+        if of_kind:
+            name = many if len(of_kind) > 1 else STEP_KINDS[kind]
+            words.append(f"{len(of_kind):,} {name}{f' ({failed} failed)' if failed else ''}")
+    return [f"       └ {', '.join(words)}"]
 
 
 def _ended(item: Mapping[str, Any]) -> str:
@@ -69,6 +102,9 @@ def facts(run: Mapping[str, Any], *, verbose: bool = False) -> list[str]:
     lines.append(f"steps      {_steps(run)}")
     engine = f"{run['engine']} engine, {_sandbox(run['sandbox'])}"
     lines.append(f"ran with   {engine}, variant {run['process']}.{run['variant']}")
+    models, cost = run["usage"].get("models"), spell_cost(run["usage"])
+    if models or cost:
+        lines.append(f"used       {cost or 'nothing'} of {', '.join(models or ('a model',))}")
     if verbose:
         lines.append(f"taken      {' → '.join(run['topology'])}")
         lines.append(f"canonical  {' → '.join(run['canonical'])}  {run['canonical_fingerprint']}")
@@ -86,8 +122,15 @@ def _steps(run: Mapping[str, Any]) -> str:
     difference = run["first_difference"]
     where = ""
     if conformance in ("drift", "violation") and difference:
-        where = f" (in {difference[0]}: expected {difference[1]}, took {difference[2]})"
+        where = f" (in {difference[0]}: {_became(difference[1], difference[2])})"
     return f"{run['fingerprint'] or '–'}  {words}{where}"
+
+
+def _became(expected: str | None, took: str | None) -> str:
+    """What became of a step that was expected, or of one that was not."""
+    if expected is None:
+        return f"{took} was added"
+    return f"expected {expected}, took {took}" if took is not None else f"{expected} was not taken"
 
 
 def _sandbox(word: str | None) -> str:

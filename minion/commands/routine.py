@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from minion.commands.added import print_added
+from minion.commands.added import added_as_data, engine_and_payer, print_added
 from minion.commands.completion import complete_routine, complete_template
 from minion.commands.context import hinting, home_of, print_json, program, shown_path
 from minion.commands.owner import add_routine, remove_routine
@@ -63,7 +63,7 @@ def add(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
     command = f"minion routine add {file.name}"
     added = add_routine(home, file, read_file(file), replace=replace, command=command)
     if as_json:
-        print_json({**added.kept.document, "next": list(added.next), "file": str(added.file)})
+        print_json(added_as_data(added, load_config(home)))
         return
     print_added(ctx, added)
 
@@ -156,7 +156,7 @@ def show(ctx: click.Context, routine: str, as_json: bool) -> None:
       minion routine show morning-report --json
     """
     home = home_of(ctx)
-    load_config(home)
+    config = load_config(home)
     with read_only(home.store) as db:
         kept = find_routine(db, routine)
         last = last_run_of(db, kept.name)
@@ -171,7 +171,7 @@ def show(ctx: click.Context, routine: str, as_json: bool) -> None:
     repositories = [item["url"] for item in document["repositories"] or ()]
     shown = {
         "does": steps, "when": _when(document) + (" (paused)" if document["paused"] else ""),
-        "repositories": ", ".join(repositories) or "none", "engine": document["engine"] or "the minion's default",
+        "repositories": ", ".join(repositories) or "none", "engine": engine_and_payer(document, config),
         "limits": f"{document['limits']['wall_clock_s']:g} s, ${document['limits']['dollars']:g} a run",
         "last run": f"{last['verdict']} {last['id']}" if last else "never ran",
         "delivered": local_time(kept.last_delivered_at),

@@ -62,7 +62,9 @@ def _looks_secret(word: str) -> bool:
 @click.option("--slack-webhook", metavar="VALUE", hidden=True, expose_value=False)
 @click.option("--arrived", type=click.Choice(("yes", "no")), help="Whether the test message arrived.")
 @click.option("--test-message/--no-test-message", default=None, help="Try Slack or the command: always, or never.")
-@click.option("--engine", metavar="NAME", help="Which engine runs skills: script, in this version.")
+@click.option("--engine", metavar="NAME", help="Which engine runs what names none: script, messages, auto.")
+@click.option("--dollars-per-day", metavar="N|none", help="What all runs together may spend in a day.")
+@click.option("--dollars-per-month", metavar="N|none", help="And in a month.")
 @click.option("--alerts", type=click.Choice(("none", "slack", "command")), help="Who is told of failures.")
 @click.option("--alert-arg", metavar="WORD", multiple=True, help="The alert command, word by word; repeat it.")
 @click.option("--yes", is_flag=True, help="Ask nothing: take the flags, and for the rest what is in brackets.")
@@ -71,7 +73,8 @@ def _looks_secret(word: str) -> bool:
 def command(ctx: click.Context, /, as_json: bool, yes: bool, **flags: Any) -> None:
     """Set the minion up, or change how it is set up: six questions, each with its answer in brackets.
 
-    Name, time zone, repositories, where reports go, which engine and who pays for it, who is told of failures.
+    Name, time zone, repositories, where reports go, which engine and who pays for it (with its key and caps of
+    dollars, where it costs), who is told of failures.
     Enter keeps what is in brackets; a flag answers its question beforehand. Nothing is asked with --yes, or
     when this is no terminal. Nothing is written before the last answer; a home that exists keeps its id, its
     secrets and its routines, and only what is answered differently is changed. A daemon that is up goes by the
@@ -84,7 +87,9 @@ def command(ctx: click.Context, /, as_json: bool, yes: bool, **flags: Any) -> No
     other answers are kept.
 
     Slack's incoming webhook is a secret: it is read from a file, from stdin or at a hidden prompt, never from
-    an argument, and is kept in the home's secrets.json, which only you can read.
+    an argument, and is kept in the home's secrets.json, which only you can read. So is the key of the API, which
+    is asked for when the engine messages is chosen; where nobody can be asked, `minion secret set
+    anthropic_api_key` gives it beforehand.
 
     \b
     Examples:
@@ -93,6 +98,7 @@ def command(ctx: click.Context, /, as_json: bool, yes: bool, **flags: Any) -> No
       minion setup --reports slack --slack-webhook-file ~/webhook
       minion setup --yes --reports slack --slack-webhook-file - --arrived yes
       minion setup --alerts command --alert-arg notify-send --alert-arg Failed
+      minion setup --yes --engine messages --dollars-per-day 2
     """
     from minion.clock import utc_now
     from minion.commands.context import warn

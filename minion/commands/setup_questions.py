@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import urllib.parse
@@ -9,11 +10,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from minion.commands.context import shown_path
+from minion.commands.context import hinting, shown_path
 from minion.commands.questions import Questions, one_of, words_of
 from minion.config import Home
-from minion.engines.registry import AVAILABLE, ENGINES
-from minion.setup.answers import SLACK_SECRETS, Answers, Standing, checked_engine, checked_zone
+from minion.engines.registry import (
+    API_KEY,
+    AUTO_CHOICE,
+    ENGINES,
+    INSTALLED,
+    check_engine,
+    has_model,
+    needed_secret,
+)
+from minion.secrets_file import checked_value, secret_names
+from minion.setup.answers import (
+    SLACK_SECRETS,
+    Answers,
+    Standing,
+    checked_dollars,
+    checked_engine,
+    checked_zone,
+)
 from minion.setup.first_routine import checked_name
 from server.contract.refusals import BadUse, Refusal, TrialFailed
 
@@ -30,6 +47,8 @@ class Said:
     arrived: str | None
     test_message: bool | None
     engine: str | None
+    dollars_per_day: str | None
+    dollars_per_month: str | None
     alerts: str | None
     alert_arg: tuple[str, ...]
 
@@ -65,7 +84,8 @@ class Sitting:
         self.wanted = replace(self.wanted, name=name, timezone=zone)
         self._repositories()
         self.questions.until_answered(self._reports)
-        self._engine()
+        self.questions.until_answered(self._engine)
+        self._caps()
         self.questions.until_answered(self._alerts)
         self.questions.say("")
         return self.wanted
@@ -116,15 +136,50 @@ class Sitting:
 
     def _engine(self) -> None:
         self.questions.say("5/6  which engine, and who pays for it")
-        width = max(len(entry.name) for entry in ENGINES)
-        for entry in ENGINES:  # two lines each, so that a narrow terminal cuts neither
-            what = entry.what + ("" if entry.module else " (not in this version)")
+        choices = (*ENGINES, AUTO_CHOICE)
+        width = max(len(entry.name) for entry in choices)
+        for entry in choices:  # two lines each, so that a narrow terminal cuts neither
+            missing = entry is not AUTO_CHOICE and entry.module is None
+            what = entry.what + (" (not in this version)" if missing else "")
             self.questions.say(f"     {entry.name:<{width}}  {what}\n     {'':<{width}}  who pays  {entry.pays}")
-        now = self.before.answers.engine
-        default = now if now in AVAILABLE or not self.questions.asks else AVAILABLE[0]
-        check = _unless(now, checked_engine) if not self.questions.asks else checked_engine
-        engine = self.questions.settle("     which one", self.said.engine, default, check)
+        now, asks = self.before.answers.engine, self.questions.asks
+        default = now if now in (*INSTALLED, AUTO_CHOICE.name) or not asks else INSTALLED[0]
+        kept = secret_names(self.home.secrets_file)
+
+        def check(name: str) -> str:
+            # A person is asked for the key next; nobody else is.
+            with contextlib.ExitStack() as told:
+                if self.before.config is None and needed_secret(name) is not None:
+                    given = f"minion secret set {needed_secret(name)}"
+                    then = f"set it up without, then {given}, then minion setup --engine {name}"
+                    told.enter_context(hinting("engine_missing", then))
+                return checked_engine(name, {*kept, API_KEY} if asks else kept)
+
+        engine = self.questions.settle(
+            "     which one", self.said.engine, default, check if asks else _unless(now, check)
+        )
+        if asks and needed_secret(engine) == API_KEY and API_KEY not in kept:
+            line = self.questions.hidden("     its key, sk-ant-…, not shown as you type")
+            if not line:  # refused as it is where nobody is asked
+                check_engine(engine, lambda: kept)
+            key = checked_value(API_KEY, line, in_header=True)
+            self.wanted = replace(self.wanted, api_key=key)
         self.wanted = replace(self.wanted, engine=engine)
+
+    def _caps(self) -> None:
+        """What all runs together may spend; asked only where something costs."""
+        costs = has_model(self.wanted.engine) or self.wanted.engine == AUTO_CHOICE.name
+
+        def settled(said: str | None, now: float | None, words: str) -> float | None:
+            if said is None and not (costs and self.questions.asks):
+                return now
+            line = f"     how many US dollars runs may spend {words}, or none for no cap"
+            return self.questions.settle(line, said, spelled_cap(now), checked_dollars)
+
+        now = self.before.answers
+        a_day = settled(self.said.dollars_per_day, now.dollars_per_day, "a day")
+        a_month = settled(self.said.dollars_per_month, now.dollars_per_month, "a month")
+        self.wanted = replace(self.wanted, dollars_per_day=a_day, dollars_per_month=a_month)
 
     def _alerts(self) -> None:
         now = self.before.answers
@@ -248,6 +303,11 @@ class Sitting:
         if sys.stdin.isatty():
             return webhook_in(self.questions.hidden("Slack's incoming webhook, not shown as you type"))
         return webhook_in(sys.stdin.buffer.read(LONGEST_WEBHOOK + 2))
+
+
+def spelled_cap(dollars: float | None) -> str:
+    """A cap as people write it."""
+    return "none" if dollars is None else f"{dollars:g}"
 
 
 def _host(webhook: str) -> str:

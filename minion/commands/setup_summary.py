@@ -10,9 +10,9 @@ import click
 
 from minion.commands.context import print_json, shown_path
 from minion.commands.presentation import mark
-from minion.commands.setup_questions import Sitting
+from minion.commands.setup_questions import Sitting, spelled_cap
 from minion.config import Home, load_config
-from minion.engines.registry import payer_of
+from minion.engines.registry import AUTO_CHOICE, has_model, payer_of
 from minion.setup.answers import Answers
 from minion.setup.first_routine import FIRST_ROUTINE, is_paused, next_commands
 
@@ -28,7 +28,8 @@ def print_summary(home: Home, sitting: Sitting, changed: Sequence[str], *, progr
             "home": str(home.root), "minion_id": config.minion_id,
             "name": wanted.name, "timezone": wanted.timezone,
             "repositories": list(wanted.repositories), "reports": wanted.reports, "engine": wanted.engine,
-            "pays": payer_of(wanted.engine), "alerts": wanted.alert_kind,
+            "pays": payer_of(wanted.engine), "dollars_per_day": wanted.dollars_per_day,
+            "dollars_per_month": wanted.dollars_per_month, "alerts": wanted.alert_kind,
             "notify": [dict(notice) for notice in config.notify], "tested": sitting.tested,
             "changed": list(changed), "next": following,
         })  # fmt: skip
@@ -44,7 +45,7 @@ def print_summary(home: Home, sitting: Sitting, changed: Sequence[str], *, progr
         ) or "none",
         "reports": _reports(home, wanted, sitting.tested["message"]),
         "engine": wanted.engine,
-        "who pays": payer_of(wanted.engine),
+        "who pays": payer_of(wanted.engine) + _caps(wanted),
         "alerts": _alerts(wanted, sitting.tested["alert"], program),
     }
     if is_paused(home):
@@ -54,6 +55,15 @@ def print_summary(home: Home, sitting: Sitting, changed: Sequence[str], *, progr
         rows["changed"] = ", ".join(changed) or "nothing"
     click.echo("\n".join(f"  {name:<13} {value}" for name, value in rows.items()))
     click.echo("\nnext\n" + "\n".join(f"  {line}" for line in following))
+
+
+def _caps(wanted: Answers) -> str:
+    """What runs may spend, where they can spend anything."""
+    if not has_model(wanted.engine) and wanted.engine != AUTO_CHOICE.name:
+        return ""
+    pairs = ((wanted.dollars_per_day, "a day"), (wanted.dollars_per_month, "a month"))
+    caps = [f"${spelled_cap(cap)} {word}" for cap, word in pairs if cap is not None]
+    return f"; at most {' and '.join(caps)}" if caps else "; without any cap of dollars"
 
 
 def _reports(home: Home, wanted: Answers, tested: dict[str, Any] | None) -> str:

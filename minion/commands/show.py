@@ -15,7 +15,7 @@ from minion.store.run_history import breaches, find_run, results_of, whole_run
 
 @click.command("show")
 @click.argument("run", metavar="RUN", shell_complete=complete_run)
-@click.option("--verbose", "-v", is_flag=True, help="Also the steps taken, the canonical ones, and all digests.")
+@click.option("--verbose", "-v", is_flag=True, help="Also what a model did, the planned steps, all digests.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(ctx: click.Context, run: str, verbose: bool, as_json: bool) -> None:
@@ -42,7 +42,7 @@ def command(ctx: click.Context, run: str, verbose: bool, as_json: bool) -> None:
     intact = "log        intact" if not broken else f"log        BROKEN: {broken[0].chain} at {broken[0].position}"
     told = [headline(whole), whole["summary"] or "", "", *facts(whole, verbose=verbose), intact, ""]
     click.echo("\n".join(told))
-    click.echo("\n".join([rule("what ran"), "", *tree(whole)]))
+    click.echo("\n".join([rule("what ran"), "", *tree(whole, verbose=verbose)]))
     report = report_text(results)
     if report:
         click.echo("\n".join(["", rule("report"), "", *report]))

@@ -119,7 +119,7 @@ def show(ctx: click.Context, skill: str, as_json: bool) -> None:
         "allowed tools": " ".join(header["allowed_tools"]), "code": header["code"],
         "requires": ", ".join(header["requires"]), "effects": ", ".join(header["effects"]),
         "tools": ", ".join(f"{tool} as {code}" for tool, code in header["tools"].items()),
-        "without model": _without_a_model(folder.script), "digest": folder.digest,
+        "without model": _without_a_model(folder.script), "model": header["model"], "digest": folder.digest,
     }  # fmt: skip
     click.echo("\n".join(f"{name:<14} {plain(text)}" for name, text in facts.items() if text))
     click.echo("\n" + rule("files") + "\n")

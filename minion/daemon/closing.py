@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from minion.clock import Clock
 from minion.config import Config, Home
+from minion.daemon.kept_order import forget_input
 from minion.store.local_db import read_only
 from minion.store.outbox import any_unwritten, keep_bodies, without_body
 from minion.store.run_end import end_run, last_heard, prune
@@ -58,6 +59,8 @@ class Closing:
             return final, await prune(db, keep=self._config().keep_runs, now=now)
 
         final, folders = await self._writer.transact(end_and_prune)
+        if final != "interrupted":
+            await asyncio.to_thread(forget_input, self._runs_dir / run_id)
         for folder in folders:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         await self._write_reports()

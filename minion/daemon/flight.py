@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from minion.daemon.caps import Passed, Watch, passed_telling, told_most
 from minion.daemon.cgroups import Ground, Group
-from minion.wire import ACKNOWLEDGED, EVENT_BYTES, Answer, Event, Order, WireError
+from minion.wire import EVENT_BYTES, Answer, Event, Order, WireError, waits_for_ack
 from server.contract.digest import canonical_json
 from server.contract.run import RunState
 
@@ -28,12 +28,17 @@ _LAST_WORDS: Final = 1024 * 1024
 _TOGETHER: Final = 64
 
 
+async def _no_caps() -> tuple[str, str]:
+    return "", ""
+
+
 @dataclass(slots=True)
 class Flight:
     """A runner's process, how it said the run ended, and why it was stopped, if it was.
 
     `take` writes one event down; an event is acknowledged when it returns. `watch` holds the run to its caps;
-    `passed` is the cap for which it was stopped. `group` is the kernel's, where there can be one.
+    `passed` is the cap for which it was stopped. `spend` says after a model call why no other may follow, and what
+    helps; both empty when one may. `group` is the kernel's, where there can be one.
     """
 
     order: Order
@@ -48,6 +53,7 @@ class Flight:
     stopped_for: str | None = None
     abandoned: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    spend: Callable[[], Awaitable[tuple[str, str]]] = _no_caps
 
     def stop(self, reason: str) -> None:
         """Ask the runner to stop; the first reason stays."""
@@ -141,11 +147,13 @@ class Flight:
             waiting.append(asyncio.ensure_future(self.take(event)))
             if event.type == "run.finished":
                 self.end, self.why, self.hint = (event.data[key] for key in ("state", "why", "hint"))
-            if event.type in ACKNOWLEDGED or len(waiting) >= _TOGETHER:
+            answered = waits_for_ack(event.type, event.data)
+            if answered or len(waiting) >= _TOGETHER:
                 await asyncio.gather(*waiting)
                 waiting.clear()
-            if event.type in ACKNOWLEDGED:
-                self._write(Answer("ack", seq=event.seq).line())
+            if answered:
+                why, hint = await self.spend() if event.type == "usage" else ("", "")
+                self._write(Answer("ack", seq=event.seq, reason=why, answer=hint).line())
         await asyncio.gather(*waiting)
 
     async def _drain(self) -> None:
@@ -166,7 +174,10 @@ class Flight:
             self.process.stdin.close()
 
 
-async def take_off(order: Order, take: Callable[[Event], Awaitable[object]], ground: Ground) -> Flight:
+async def take_off(
+    order: Order, take: Callable[[Event], Awaitable[object]], ground: Ground, *,
+    spend: Callable[[], Awaitable[tuple[str, str]]],
+) -> Flight:  # fmt: skip
     """Start the runner of an order, enclose it, and hand it the order.
 
     Raises `OSError` when no process can be started.
@@ -196,7 +207,7 @@ async def take_off(order: Order, take: Callable[[Event], Awaitable[object]], gro
         process.kill()
         raise
     watch = Watch(limits, Path(order.run_dir), process.pid, group)
-    flight = Flight(order, process, take, watch, group)
+    flight = Flight(order, process, take, watch, group, spend=spend)
     flight._write(order.line())
     return flight
 

@@ -44,6 +44,7 @@ from minion.store.watches import (
     bad_files,
     document_of,
     forget_watched,
+    is_question,
     keep_watched,
     open_questions,
     pause_due,
@@ -149,9 +150,13 @@ class Inquest:
     async def _look_at_decisions(self, db: Connection) -> None:
         questions = await open_questions(db)
         told = {alert.routine: alert.ref for alert in await open_ones(db, "waits")}
-        for name, (decision, question) in questions.items():
+        for name, (decision, kind, question) in questions.items():
             if told.get(name) != decision:
-                says = f"{name} waits for a decision: {one_line(question)}"
+                does = "asks people" if kind == "question" else "waits for a decision"
+                says = f"{name} {does}: {one_line(question)}"
+                if kind != "question" and await is_question(db, told.get(name)):
+                    # What holds the routine is told anew, though people were told of a question before.
+                    await close_alert(db, name, "waits", says, now=instant(self.now), quietly=True)
                 await self._open(db, name, "waits", says, ref=decision)
         for name, ref in told.items():
             if name not in questions:

@@ -15,10 +15,13 @@ from typing import Any, Final
 
 from minion.config import Config, Home, passed_environment, search_path
 from minion.daemon.triggers import Trigger
+from minion.engines.registry import has_model
+from minion.models import Models
 from minion.skills.loader import REPORT, SkillFolder, is_pinned
 from minion.store.routines import FIRST_SINCE_DAYS, KeptRoutine
 from minion.wire import Order, OrderedRepository, OrderedSkill
 from server.contract.digest import digest_bytes, digest_of, instant, new_id
+from server.contract.policy import Policy
 from server.contract.quota import Limits
 from server.contract.topology import CanonicalBlock, canonical_blocks, skill_code
 
@@ -44,15 +47,20 @@ def make_order(
     config: Config,
     repositories: Sequence[Mapping[str, Any]],
     engine: str,
+    models: Models,
+    answers: Sequence[Mapping[str, str]] = (),
 ) -> Order:
-    """The order of one run, its run folder made (0700) and its skills copied into it."""
+    """The order of one run, its run folder made (0700) and its skills copied into it.
+
+    `answers` are questions of earlier runs that people have answered.
+    """
     document = dict(parts.routine.document)
     run_id = trigger.run_id or new_id("run_")
     run_dir = home.runs / run_id
     run_dir.mkdir(mode=0o700, parents=True)
-    skills = tuple(_ordered(name, parts, run_dir) for name in document["pipeline"])
-    report = _ordered(REPORT, parts, run_dir)
-    since = parts.routine.last_delivered_at or instant(trigger.at - timedelta(days=FIRST_SINCE_DAYS))
+    told = has_model(engine)
+    skills = tuple(_ordered(name, parts, run_dir, models, told=told) for name in document["pipeline"])
+    report = _ordered(REPORT, parts, run_dir, models, told=False)
     return Order(
         run_id=run_id,
         session_id=new_id("session_"),
@@ -73,25 +81,45 @@ def make_order(
         limits=Limits.from_data(document["limits"]),
         sandbox=document["sandbox"],
         effects=_allowlist(document, parts),
-        since=since,
+        since=parts.routine.last_delivered_at or instant(trigger.at - timedelta(days=FIRST_SINCE_DAYS)),
         timezone=document["timezone"] or config.timezone,
-        run_dir=str(run_dir),
-        outbox_dir=str(home.outbox / document["name"]),
-        secrets_file=str(home.secrets_file),
-        search_path=search_path(),
         input=trigger.input,
-        forges=dict(config.forges),
-        passed_env=passed_environment(),
-        parent_pid=os.getpid(),
-        report_token=new_token(),
+        model=models.usual,
+        policy=_policy(parts.process, VARIANT[trigger.kind]),
+        answers=tuple(answers),
+        **_of_this_place(home, config, document["name"], run_dir),
     )
+
+
+def _of_this_place(home: Home, config: Config, routine: str, run_dir: Path) -> dict[str, Any]:
+    """What an order says of the home, its machine and the process that starts the run."""
+    return {
+        "run_dir": str(run_dir),
+        "outbox_dir": str(home.outbox / routine),
+        "secrets_file": str(home.secrets_file),
+        "search_path": search_path(),
+        "forges": dict(config.forges),
+        "passed_env": passed_environment(),
+        "parent_pid": os.getpid(),
+        "report_token": new_token(),
+        "prices": dict(config.prices),
+        "api_url": config.api_url,
+    }
 
 
 def lock_of(order: Order, process: Mapping[str, Any]) -> dict[str, str]:
     """The digests of all that decides how this run goes: routine, process, engine, model, tools and skills."""
     skills = {f"skill:{skill.name}": skill.digest for skill in (*order.skills, order.report_skill)}
-    by_engine = {"engine": order.engine, "model": str(order.routine.get("model")), "tools": tools_digest()}
+    by_engine = {"engine": order.engine, "model": _model_of(order), "tools": tools_digest()}
     return {"routine": order.routine_digest, "process": digest_of(dict(process)), **by_engine, **skills}
+
+
+def _model_of(order: Order) -> str:
+    """The model that a run really has, and those of its skills; without one, what its routine says of it."""
+    if not has_model(order.engine):
+        return str(order.routine.get("model"))
+    own = {skill.name: skill.model for skill in order.skills if skill.model not in (None, order.model)}
+    return ", ".join([order.model, *(f"{name}: {model}" for name, model in sorted(own.items()))])
 
 
 def new_token() -> str:
@@ -102,11 +130,21 @@ def new_token() -> str:
 @functools.cache
 def tools_digest() -> str:
     """The digest of the program that executes whatever a skill or a model does."""
-    return digest_bytes((Path(__file__).parents[1] / "sandbox" / "tool_host.py").read_bytes())
+    sandbox = Path(__file__).parents[1] / "sandbox"
+    inside = ("tool_host.py", "tool_requests.py", "kernel_doors.py", "file_tools.py", "file_search.py", "shell.py")
+    return digest_bytes(b"\0".join((sandbox / name).read_bytes() for name in inside))
 
 
-def _ordered(name: str, parts: Ingredients, run_dir: Path) -> OrderedSkill:
-    """A skill as copied for this run; one that is not installed keeps its place, without a path."""
+def _policy(process: Mapping[str, Any], code: str) -> Policy:
+    """The policy of the process's variant."""
+    return Policy.of_variant(next((each for each in process["variants"] if each["code"] == code), None))
+
+
+def _ordered(name: str, parts: Ingredients, run_dir: Path, models: Models, *, told: bool) -> OrderedSkill:
+    """A skill as copied for this run; one that is not installed keeps its place, without a path.
+
+    `told`: a model performs it, and has to be told what it says.
+    """
     folder = parts.folders.get(name)
     if folder is None:
         return OrderedSkill(name, skill_code(name), "", "", None, pinned=False)
@@ -122,6 +160,11 @@ def _ordered(name: str, parts: Ingredients, run_dir: Path) -> OrderedSkill:
         script=folder.script,
         pinned=is_pinned(folder, parts.pinned),
         effects=tuple(admitted["effects"]),
+        model=models.of_skills.get(name),
+        description=admitted["description"] if told else "",
+        instructions=admitted["instructions"] if told else "",
+        allowed_tools=tuple(admitted["allowed_tools"]),
+        tools=dict(admitted["tools"]),
     )
 
 

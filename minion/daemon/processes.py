@@ -25,6 +25,8 @@ _STARTED: Final = (
     b"minion.runner", b"minion.check", b"minion.messenger", b"minion.runner.reading_back",
     b"minion.runner.redelivering", b"minion", b"minion.hq.preflight",
 )  # fmt: skip
+# Characters of a program's name that the system keeps.
+_NAME_MOST: Final = 15
 # Who started a child takes its end at once; what is dead for longer was left to nobody but this process.
 _LEFT_S: Final = 0.5
 
@@ -84,6 +86,9 @@ def end_orphans(known: frozenset[int]) -> int:
         dead = [pid for pid in strangers if _stat(pid)[2] == "Z"]
         for pid in set(strangers) - set(dead):
             ended += _ended(pid)
+        foreign = [pid for pid in dead if not _may_be_ours(pid)]
+        ended += sum(_ended(pid) for pid in foreign)
+        dead = [pid for pid in dead if pid not in foreign]
         if dead:
             until = time.monotonic() + _LEFT_S
             while time.monotonic() < until and any(_stat(pid)[::2] == (os.getpid(), "Z") for pid in dead):
@@ -109,6 +114,12 @@ def _is_ours(pid: int) -> bool:
     except OSError:
         return True  # it is gone, or not for us to see
     return words == own or (words[1:3] == [b"-I", b"-m"] and words[3] in _STARTED)
+
+
+def _may_be_ours(pid: int) -> bool:
+    """Whether a dead child may be one that this program started: by then its name is all that is left of it."""
+    entry = entry_of(pid)
+    return entry is None or entry.name == Path(sys.executable).name[:_NAME_MOST]
 
 
 def _has_children() -> bool:

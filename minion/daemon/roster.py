@@ -77,7 +77,8 @@ class Roster:
     async def scan(self, *, at_once: bool = False) -> list[str]:
         """Look at all files and take in those that changed; the names of the routines that did.
 
-        `at_once` also takes a file that was changed a moment ago, because somebody says that it is done.
+        `at_once` also takes a file that was changed a moment ago, because somebody says that it is done, and one
+        that was refused for want of an engine.
         """
         found = self.look()
         there = {seen.path for seen in found}
@@ -90,7 +91,11 @@ class Roster:
             lost = [name for name in names if name not in left]
             self._drop(lost)
             await self.writer.transact(lambda db: forget_files(db, lost))
-        changed = [seen for seen in found if self._seen.get(seen.path) != seen.signature]
+        # Whether an engine is ready changes without the file; all else that is refused stays bad until it changes.
+        lacking = {name for name, says in self.problems.items() if at_once and says.startswith("The engine ")}
+        changed = [
+            seen for seen in found if self._seen.get(seen.path) != seen.signature or seen.name in lacking
+        ]
         return names + await self._read(changed, at_once=at_once)
 
     async def take(self, kept: Iterable[KeptRoutine]) -> None:
@@ -106,20 +111,25 @@ class Roster:
         for start in range(0, len(ready), _BATCH):
             answers = await self.take_in(ready[start : start + _BATCH])
             await self._put([read.kept for read in answers if read.kept is not None])
-            await self._note(answers)
-            names += [read.seen.name for read in answers]
+            names += await self._note(answers)
         return names
 
-    async def _note(self, answers: Sequence[Read]) -> None:
+    async def _note(self, answers: Sequence[Read]) -> list[str]:
+        """Note how the files are; the names of those that are not as they were noted before."""
+        names = []
         for read in answers:
-            name = read.seen.name
+            name, refusal = read.seen.name, read.refusal
+            same = self._seen.get(read.seen.path) == read.seen.signature
             self._seen[read.seen.path] = read.seen.signature
-            if read.refusal is None:
+            if same and refusal is not None and self.problems.get(name) == refusal.sentence:
+                continue
+            names.append(name)
+            if refusal is None:
                 self.problems.pop(name, None)
                 continue
-            self.problems[name] = read.refusal.sentence
+            self.problems[name] = refusal.sentence
             in_force = "the last good version is in force" if name in self._ids else "it does not run"
-            self.alert(name, f"{read.refusal.sentence} Until it is mended, {in_force}; hint: {read.refusal.hint}")
+            self.alert(name, f"{refusal.sentence} Until it is mended, {in_force}; hint: {refusal.hint}")
 
         async def write(db: Connection) -> None:
             for read in answers:
@@ -127,6 +137,7 @@ class Roster:
                 await note_file(db, read.seen.name, read.seen.path, read.seen.signature, problem)
 
         await self.writer.transact(write)
+        return names
 
     async def _put(
         self, routines: Sequence[KeptRoutine], done: Mapping[tuple[str, str], tuple[str, str | None]] | None = None

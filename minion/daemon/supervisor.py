@@ -11,10 +11,11 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from minion.clock import Clock
 from minion.config import Config
+from minion.daemon.allowance import Allowance
 from minion.daemon.caps import passed_time
 from minion.daemon.cgroups import find_ground
 from minion.daemon.closing import Closing, End
@@ -26,7 +27,7 @@ from minion.daemon.redelivery import Redeliveries
 from minion.daemon.resumption import Resumption
 from minion.store.claims import claim_of
 from minion.store.run_log import move, open_run, take_event
-from minion.store.run_resume import Interrupted, call_off, interrupted_runs, note_overdue
+from minion.store.run_resume import Interrupted, call_off, interrupted_runs, note_overdue, run_goes_on
 from minion.wire import Event, Order, WireError
 from server.contract.digest import instant
 from server.contract.refusals import Refusal
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 OnEvent = Callable[[str, Event], None]
 OnEnd = Callable[[str, RunState], None]
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 # A group that is empty for so long belongs to nobody any more.
 _OLD_S: Final = 3600.0
@@ -78,7 +80,10 @@ class Supervisor:
         self.redeliveries = Redeliveries(
             writer, clock, config=lambda: self.config, reconciler=self.reconciler
         )
-        self._resumption = Resumption(writer, clock, config=lambda: self.config, reconciler=self.reconciler)
+        self.allowance = Allowance(writer, clock, config=lambda: self.config)
+        self._resumption = Resumption(
+            writer, clock, config=lambda: self.config, reconciler=self.reconciler, allowance=self.allowance
+        )
         self._closing = Closing(writer, clock, config=lambda: self.config, runs_dir=runs_dir)
         self._ground = find_ground(divide=owns_process)
         if owns_process:
@@ -108,14 +113,33 @@ class Supervisor:
         self._queued[run_id] = order
 
     async def perform(self, order: Order) -> RunState:
-        """Perform a run that was opened, to its end; its final state.
+        """Perform a run that was opened, or taken up again, to its end; its final state.
 
         When its runner dies and its routine allows it, the run goes on with another one.
         """
+        if order.resumed is not None:
+            return await self._to_its_end(order)
         if self._queued.pop(order.run_id, None) is None:
             return "cancelled"  # it was withdrawn before its turn came, and has its end
         self._performed.add(order.run_id)
         return await self._to_its_end(order)
+
+    async def take_up(self, run_id: str, *, anyway: bool) -> Order:
+        """Have an interrupted run be under way again because a person asks; `perform` is to follow.
+
+        `anyway`: though it was interrupted long ago. Raises `Refused`, `StoreFailed`.
+        """
+        if run_id in self.under_way or self._ended_all:
+            raise run_goes_on(run_id)
+        self._performed.add(run_id)
+        ready = functools.partial(self._resumption.by_hand, run_id, anyway=anyway)
+        try:
+            return await self._between_sessions(run_id, ready)
+        except BaseException:
+            self._performed.discard(run_id)
+            stays = self._called_off.pop(run_id, None) is None
+            self._tell_end(run_id, "interrupted" if stays else "cancelled")
+            raise
 
     async def resume(self, run: Interrupted) -> None:
         """Have an interrupted run go on to its end, if it still may; nobody waits for it, so trouble is logged."""
@@ -185,26 +209,35 @@ class Supervisor:
 
     async def _readied(self, run_id: str, folder: str) -> Order | None:
         """The order with which an interrupted run goes on; None when it stays so. Raises `StoreFailed`."""
-        self._between[run_id] = called_off = asyncio.Event()
-        order = None
         try:
-            order = await self._resumption.ready(run_id, folder, called_off)
+            return await self._between_sessions(run_id, functools.partial(self._resumption.ready, run_id, folder))
         except OSError as error:
             log.error("the run %s could not be looked at: %s", run_id, error)
+            return None
+
+    async def _between_sessions(self, run_id: str, ready: Callable[[asyncio.Event], Awaitable[T]]) -> T:
+        """What readies a run answers; one that is called off meanwhile ends for good."""
+        self._between[run_id] = called_off = asyncio.Event()
+        order: T | None = None
+        try:
+            order = await ready(called_off)
+            return order
         finally:
+            reason = self._called_off.get(run_id)
             if order is None:  # else it is between sessions until the next one is there
                 del self._between[run_id]
-        reason = self._called_off.get(run_id)
-        if order is None and reason is not None:
-            now = self._now()
-            await self._writer.transact(lambda db: call_off(db, run_id, reason, now=now))
-        return order
+                if reason is not None:
+                    now = self._now()
+                    await self._writer.transact(lambda db: call_off(db, run_id, reason, now=now))
 
     async def _session(self, order: Order) -> tuple[RunState, bool]:
         """One runner from start to end: the run's state then, and whether it died though nobody stopped it."""
         run_id = order.run_id
         try:
-            flight = await take_off(order, functools.partial(self._hear, run_id), self._ground)
+            flight = await take_off(
+                order, functools.partial(self._hear, run_id), self._ground,
+                spend=functools.partial(self.allowance.why_not, order),
+            )  # fmt: skip
         except OSError as error:
             words = f"its runner could not be started: {error.strerror}"
             return await self._close(run_id, End("failed", words, "minion doctor")), False

@@ -12,7 +12,9 @@ from minion.config import Home
 from minion.doctor.finding import Finding, ok, problem, refused, warning
 from minion.doctor.house import config_of
 from minion.doctor.remedies import edit, edit_routine, quoted, reinstall
-from minion.engines.registry import AVAILABLE
+from minion.engines.registry import has_model
+from minion.models import check_priced, models_for
+from minion.routines.engines import engine_for, is_auto, is_chosen
 from minion.routines.files import all_routine_files, read_file
 from minion.routines.telling import missing_for, missing_for_notify
 from minion.runner.webhook import webhook_of
@@ -66,14 +68,17 @@ def documents(home: Home, now: str, fit: list[Mapping[str, Any]] | None = None) 
     found = _skill_findings(home, skills, places)
     admitted: list[Mapping[str, Any]] = []
     bad: list[Finding] = []
+    kept = _kept(home)
     for file, answer in zip(files, answers, strict=True):
         if isinstance(answer, Refusal):
             bad.append(refused(f"routine {file.stem}", answer, edit_routine(file.stem)))
         elif (says := _unfit(home, file, answer, skills)) is not None:
             bad.append(problem(f"routine {file.stem}", says, edit_routine(file.stem)))
+        elif (lack := _without_engine(home, answer, skills, kept.get(file.stem))) is not None:
+            bad.append(refused(f"routine {file.stem}", lack, edit_routine(file.stem)))
         else:
             admitted.append(answer)
-    bad += _gone(home, {file.stem for file in files})
+    bad += _gone(home, kept, {file.stem for file in files})
     if not bad:
         bad = [ok("routines", _list_of(admitted))]
     if fit is not None:
@@ -127,8 +132,6 @@ def _unfit(home: Home, file: Path, document: Mapping[str, Any], skills: _Skills)
         return f"{file} holds the routine {document['name']}; a file has its routine's name."
     if config is not None and document["minion_id"] not in (None, config.minion_id):
         return f"{file} belongs to the minion {document['minion_id']}; this one is {config.minion_id}."
-    if document["engine"] not in (None, *AVAILABLE):
-        return f"{file} wants the engine {document['engine']}; there is {', '.join(AVAILABLE)}."
     known = {*skills.folders, *skills.refused}
     missing = [name for name in document["pipeline"] if name not in known]
     if missing:
@@ -136,13 +139,37 @@ def _unfit(home: Home, file: Path, document: Mapping[str, Any], skills: _Skills)
     return None
 
 
-def _gone(home: Home, names: Collection[str]) -> list[Finding]:
-    """The routines in use whose files are gone: nothing of them runs."""
+def _without_engine(
+    home: Home, document: Mapping[str, Any], skills: _Skills, before: Mapping[str, Any] | None
+) -> Refusal | None:
+    """Why the engine or a model of a routine cannot be used here; `before` is how the routine is kept."""
+    config = config_of(home)
+    if config is None:
+        return None
+    wanted = document["engine"] or config.engine
+    if is_auto(document, config) and before is not None and is_chosen(before):
+        wanted = before["engine"]
+    try:
+        if has_model(engine_for(home, document, wanted)):
+            own = [skills.admitted[name] for name in document["pipeline"] if name in skills.admitted]
+            check_priced(models_for(document, own, config), config)
+    except Refusal as refusal:
+        # What is wrong with the secrets themselves is a finding of its own.
+        return None if refusal.code.startswith("secrets_") else refusal
+    return None
+
+
+def _kept(home: Home) -> dict[str, Mapping[str, Any]]:
+    """The routines as they are kept, by name; none where there is no store yet, or the finding on it says so."""
     try:
         with read_only(home.store) as db:
-            kept = [routine.name for routine in list_routines(db)]
+            return {routine.name: routine.document for routine in list_routines(db)}
     except Refusal:
-        return []  # there is no store yet, or the finding on it says so
+        return {}
+
+
+def _gone(home: Home, kept: Collection[str], names: Collection[str]) -> list[Finding]:
+    """The routines in use whose files are gone: nothing of them runs."""
     return [
         problem(f"routine {name}", f"Its file is gone from {home.routines}, so it does not run;"
                 " put it back, or take the routine out of use.", f"minion routine remove {name}")
@@ -156,15 +183,15 @@ def _untold(home: Home, routines: Sequence[Mapping[str, Any]]) -> list[Finding]:
         held = read_secrets(home.secrets_file)
     except (Refusal, OSError):
         return []  # said by the finding on the secrets
-    by_hand = edit(home.secrets_file, private=True)
     config = config_of(home)
     lacks = [(f"routine {routine['name']}", edit_routine(routine["name"]), lack)
              for routine in routines for lack in missing_for(routine, held)]  # fmt: skip
     if config is not None:
         lacks += [("config", "minion setup", lack) for lack in missing_for_notify(config.notify, held)]
+    told = [(name, f"Its {lack.says}: nobody is told that way.", fix, lack) for name, fix, lack in lacks]
     return [
-        warning(name, f"Its {lack.says}: nobody is told that way.", by_hand if lack.kind == "secret" else fix)
-        for name, fix, lack in lacks
+        warning(name, says, _set(lack.name) if lack.kind == "secret" else fix)
+        for name, says, fix, lack in told
     ]
 
 
@@ -213,16 +240,19 @@ def _missing_secrets(home: Home, routines: Sequence[Mapping[str, Any]], skills: 
             kind, _, target = effect.partition(":")
             if kind == "message" and webhook_of(target, held) is None:
                 users.setdefault(target, []).append(routine["name"])
-    by_hand = edit(home.secrets_file, private=True)
     return [
         warning(
             "secrets",
             f"{', '.join(names)} would post to {target}, but there is no secret {target}_webhook:"
             " until then the outbox gets it.",
-            "minion setup" if target == "slack" else by_hand,
+            "minion setup" if target == "slack" else _set(f"{target}_webhook"),
         )
         for target, names in sorted(users.items())
     ]
+
+
+def _set(secret: str) -> str:
+    return f"minion secret set {quoted(secret)}"
 
 
 def _effects(routine: Mapping[str, Any], skills: _Skills) -> list[str]:

@@ -96,7 +96,7 @@ async def _tools(home: Home, scratch: disk.Scratch, now: str) -> list[Finding]:
         ("git", lambda: programs.git(_made(folder / "git"), now), install("git", again=True)),
         ("sandbox", lambda: sandbox.sandbox(_made(folder / "sandbox"), home), install("bubblewrap", again=True)),
         ("caps", lambda: walls(_made(folder / "walls")), install("bubblewrap", again=True)),
-        ("engines", lambda: engines.engines(folder, now), reinstall()),
+        ("engines", lambda: engines.engines(folder, now, home), reinstall()),
     ]
     return [finding for name, check, fix in tries for finding in await _tried(name, check, fix)]
 

@@ -13,7 +13,7 @@ from server.contract.refusals import Refusal
 
 State = Literal["ok", "warning", "problem"]
 # A hint that can be given to a shell; most are for people.
-_COMMAND: Final = re.compile(r"minion(?: [a-z-]+)+")
+_COMMAND: Final = re.compile(r"minion(?: [a-z_-]+)+")
 # What can go wrong with a check itself: what it looks at refuses, or does not end.
 BREAKS: Final = (OSError, Refusal, subprocess.SubprocessError)
 

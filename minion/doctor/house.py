@@ -6,15 +6,16 @@ import fcntl
 import json
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from minion.config import Config, Home, holder_of, load_config
+from minion.config import AUTO, Config, Home, holder_of, load_config
 from minion.daemon_client import connected, way_out
 from minion.doctor.finding import Finding, ok, problem, refused, warning
 from minion.doctor.remedies import edit, give_back, install_zones, quoted, reinstall
-from minion.engines.registry import AVAILABLE
-from minion.secrets_file import read_secrets
+from minion.engines.registry import API_KEY, lack_of, needed_secret
+from minion.secrets_file import read_secrets, secret_names
 from minion.store.local_db import examine, read_only
 from minion.store.run_history import breaches, list_runs, log_size
 from minion.store.soundness import damage
@@ -152,10 +153,19 @@ def config(home: Home) -> list[Finding]:
     except Refusal as refusal:
         fix = edit(home.config_file) if _has_zones() else install_zones()
         return [refused("config", refusal, _opened(home.config_file) or fix)]
-    if found.engine not in AVAILABLE:
-        says = f"{home.config_file} names the engine {found.engine}, which is not here; write {AVAILABLE[0]}."
-        return [problem("config", says, edit(home.config_file))]
+    lack = None if found.engine == AUTO else lack_of(found.engine, lambda: _names(home))
+    if lack is not None:
+        says = f"{home.config_file} names the engine {found.engine}, which {lack.words}."
+        return [problem("config", says, lack.hint if needed_secret(found.engine) else edit(home.config_file))]
     return [ok("config", f"This is the minion {found.name}, with the {found.engine} engine.")]
+
+
+def _names(home: Home) -> Collection[str]:
+    """The names of the secrets; all that an engine may need where they cannot be read, which is said elsewhere."""
+    try:
+        return secret_names(home.secrets_file)
+    except Refusal:
+        return (API_KEY,)
 
 
 def secrets(home: Home) -> list[Finding]:

@@ -8,15 +8,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.config import Config, Home, is_slug
-from minion.engines.registry import AVAILABLE
+from minion.engines.registry import ready_engines
 from minion.hq.mirror import Held
 from minion.routines.files import is_from_hq, routine_files
+from minion.secrets_file import secret_names
 from minion.skills.loader import clashing_skills, hq_skills, skill_places
 from minion.store.decisions import changes_of, digest_of_question, list_decisions
 from minion.store.local_db import read_only
 from minion.store.slots import handled_of
 from server.contract.digest import instant
-from server.contract.refusals import Refused
+from server.contract.refusals import Refusal, Refused
 
 if TYPE_CHECKING:
     from minion.owner import Owner
@@ -30,8 +31,17 @@ def hello_of(home: Home, config: Config, version: str) -> dict[str, Any]:
     return {
         "minion": config.minion_id, "name": config.name, "version": version,
         "timezone": config.timezone, "engine": config.engine, "notify": [dict(each) for each in config.notify],
-        "engines": list(AVAILABLE), "skills": _own_skills(home), "connectors": [],
+        "engines": _ready_engines(home), "skills": _own_skills(home), "connectors": [],
     }  # fmt: skip
+
+
+def _ready_engines(home: Home) -> list[str]:
+    """The engines that can be used now; which secrets there are is not told."""
+    try:
+        names = secret_names(home.secrets_file)
+    except Refusal:  # doctor says so
+        names = frozenset()
+    return list(ready_engines(lambda: names))
 
 
 def _own_skills(home: Home) -> list[str]:

@@ -23,19 +23,30 @@ from minion.admission import (
 )
 from minion.clock import Clock
 from minion.config import Config, Home, write_private
-from minion.engines.registry import AVAILABLE
+from minion.engines.registry import check_engine, has_model, payer_of
+from minion.models import check_priced, models_for
 from minion.repositories import top_level
 from minion.routines.added import Added
+from minion.routines.engines import is_auto, is_chosen, secrets_of, with_engine
 from minion.routines.files import SUFFIXES, Read, Seen, as_before, is_from_hq, read_file, routine_files
 from minion.routines.process_file import PROCESS, process_file
 from minion.skills.loader import check_codes, check_requires, load_skill
 from minion.store.local_db import read_only
-from minion.store.routines import KeptRoutine, find_routine, keep_routine, remove_routine
+from minion.store.routines import KeptRoutine, find_routine, keep_routine, kept_named, remove_routine
 from server.contract.digest import instant
 from server.contract.refusals import BadDocument, NotFound, Refusal, Refused
 
 if TYPE_CHECKING:
     from minion.store.writer import Connection, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A routine whose engine is settled; `news` is what its owner must hear if `auto` chose one now."""
+
+    document: dict[str, Any]
+    news: str | None = None
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,7 @@ class _Ready:
     body: bytes
     target: Path
     due: tuple[str, ...]
+    chosen: _Chosen
 
 
 @dataclass(slots=True)
@@ -128,12 +140,14 @@ class RoutineKeeper:
             found = {"repositories": [str(top)] if top is not None else []}
             body = await asyncio.to_thread(changed, source, body, found)
             (document,) = await admit(self.writer, [routine_candidate(source, body)])
+        chosen = await self._with_engine(document, anew=fit, fit=fit)
         if fit:
-            await self._check_fit(document)
+            await self._check_fit(chosen.document)
         self._refuse_hqs(document["name"])
         # A name without a known ending was read as YAML, which JSON is too.
         suffix = source.suffix if source.suffix in SUFFIXES else ".yaml"
-        return _Ready(self._owned(document), body, self.home.routines / f"{document['name']}{suffix}", due)
+        target = self.home.routines / f"{document['name']}{suffix}"
+        return _Ready(self._owned(chosen.document), body, target, due, chosen)
 
     async def _keep(self, ready: Sequence[_Ready], *, replace: bool) -> list[Added]:
         """Write the files and keep the routines, together or not at all."""
@@ -152,6 +166,8 @@ class RoutineKeeper:
                 before.enter_context(as_before(item.target))
             kept = await self.writer.transact(keep)
         for item in ready:
+            if item.chosen.changed:  # of a first one, the command itself tells
+                self._tell(item.chosen)
             for other in routine_files(self.home, item.document["name"]):
                 if other != item.target:
                     other.unlink()
@@ -189,16 +205,19 @@ class RoutineKeeper:
         try:
             (document,) = await admit(self.writer, [routine_candidate(files[0], read_file(files[0]))])
             _check_name(files[0], document, name)
-            full = self._owned(document)
+            chosen = await self._with_engine(document, anew=False)
+            full = self._owned(chosen.document)
         except Refusal as refusal:
             good = _last_good(self.home, name)
             if good is None:
                 raise
             self.alert(f"{refusal.sentence} The last good version is in force; hint: {refusal.hint}")
             return good
-        return await self.writer.transact(
+        kept = await self.writer.transact(
             lambda db: keep_routine(db, full, source=str(files[0]), replace=True, now=now)
         )
+        self._tell(chosen)
+        return kept
 
     def _file_of(self, name: str) -> Path:
         files = routine_files(self.home, name)
@@ -226,27 +245,30 @@ class RoutineKeeper:
         candidates = [routine_candidate(Path(each.path), body) for each, body in bodies]
         answers = await admit_each(self.writer, candidates)
         now = self._now()
-        good: list[tuple[Seen, dict[str, Any]]] = []
+        good: list[tuple[Seen, _Chosen]] = []
         for (each, _), answer in zip(bodies, answers, strict=True):
             try:
                 if isinstance(answer, Refusal):
                     raise answer
                 _check_name(Path(each.path), answer, each.name)
-                good.append((each, self._owned(answer)))
+                good.append((each, await self._with_engine(self._owned(answer), anew=False)))
             except Refusal as refusal:
                 found.append(Read(each, None, refusal))
 
         async def keep(db: Connection) -> list[Read]:
             kept = []
-            for each, document in good:
+            for each, chosen in good:
                 try:
-                    one = await keep_routine(db, document, source=each.path, replace=True, now=now)
+                    one = await keep_routine(db, chosen.document, source=each.path, replace=True, now=now)
                     kept.append(Read(each, one))
                 except Refused as refusal:
                     kept.append(Read(each, None, refusal))
             return kept
 
-        return found + await self.writer.transact(keep)
+        found += await self.writer.transact(keep)
+        for _, chosen in good:
+            self._tell(chosen)
+        return found
 
     async def _check_fit(self, document: Mapping[str, Any]) -> None:
         """Refuse at save what could never run here: unknown skills, a missing engine, another minion's routine."""
@@ -256,8 +278,33 @@ class RoutineKeeper:
         process, *skills = await admit(self.writer, [process_candidate(PROCESS, process_file()), *candidates])
         check_requires(self.home, skills)
         check_codes(process, skills)
-        if document["engine"] is not None:
-            check_engine(document["engine"])
+        engine = check_engine(document["engine"] or self.config.engine, secrets_of(self.home))
+        if has_model(engine):
+            check_priced(models_for(document, skills, self.config), self.config)
+
+    async def _with_engine(self, document: Mapping[str, Any], *, anew: bool, fit: bool = True) -> _Chosen:
+        """The routine with the engine that `auto` stands for; one that need not be `fit` may be left without."""
+        if not is_auto(document, self.config):
+            return _Chosen(dict(document))
+        name = document["name"]
+        kept = await self.writer.transact(lambda db: kept_named(db, [name]))
+        before = kept[0].document if kept else None
+        try:
+            full = with_engine(self.home, document, before, anew=anew)
+        except Refusal:
+            if fit:
+                raise
+            return _Chosen(dict(document))
+        engine, was = full["engine"], before and before["engine"]
+        if before is not None and is_chosen(before) and engine == was:
+            return _Chosen(full)
+        instead = f" instead of {was}" if was not in (None, engine) else ""
+        news = f"{name} runs on {engine}{instead}, chosen by auto and paid by {payer_of(engine)}."
+        return _Chosen(full, news, changed=bool(instead))
+
+    def _tell(self, chosen: _Chosen) -> None:
+        if chosen.news is not None:
+            self.alert(chosen.news)
 
     def _owned(self, document: Mapping[str, Any]) -> dict[str, Any]:
         if document["minion_id"] not in (None, self.config.minion_id):
@@ -270,17 +317,6 @@ class RoutineKeeper:
 
     def _now(self) -> str:
         return instant(self.clock())
-
-
-def check_engine(name: str) -> str:
-    """The engine's name, if it is there. Raises `Refused`."""
-    if name not in AVAILABLE:
-        raise Refused(
-            "engine_missing",
-            f"The engine {name} is not installed here.",
-            hint=f"use --engine {AVAILABLE[0]}, or write `engine: {AVAILABLE[0]}` into the routine",
-        )
-    return name
 
 
 def _known_name(home: Home, text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,8 +18,19 @@ from zoneinfo import available_timezones
 
 from minion.asking import ask, beside
 from minion.clock import Clock
-from minion.config import Config, Home, is_zone, load_config, machine_zone, save_config, unwritable_home
-from minion.engines.registry import AVAILABLE, ENGINES
+from minion.config import (
+    DOLLARS_PER_DAY,
+    DOLLARS_PER_MONTH,
+    Config,
+    Home,
+    is_zone,
+    load_config,
+    machine_zone,
+    save_config,
+    unwritable_home,
+    wrong_dollars,
+)
+from minion.engines.registry import API_KEY, AUTO_CHOICE, INSTALLED, check_engine
 from minion.repositories import top_level
 from minion.secrets_file import forget_secret, keep_secret, read_secrets
 from minion.setup.first_routine import (
@@ -29,21 +40,23 @@ from minion.setup.first_routine import (
     put_first_routine,
     untouched_repositories,
 )
-from server.contract.refusals import BadUse, NotFound, Refused
+from server.contract.refusals import BadUse, NotFound
 
 # Where a run looks for the webhook of the target `slack`, first the one that this program writes.
 SLACK_SECRETS: Final = ("slack_webhook", "slack")
 # A webhook that reports do not go to: alerts only, or one whose test message did not arrive.
 SPARE_SECRET: Final = "spare_slack_webhook"  # noqa: S105 - a name
 _COMMAND: Final = "minion setup"
-FIELDS: Final = ("name", "timezone", "repositories", "reports", "engine", "alerts")
+_CAPS: Final = ("dollars_per_day", "dollars_per_month")
+FIELDS: Final = ("name", "timezone", "repositories", "reports", "engine", *_CAPS, "alerts")
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
     """All that a set-up decides. `reports` is outbox or slack; `alerts` as in a routine's `notify`.
 
-    `webhook` is the Slack webhook that is known, whether or not reports go to it.
+    `webhook` is the Slack webhook that is known, whether or not reports go to it; `api_key` the key of the model's
+    API if one was given now. The caps are in US dollars, None for none.
     """
 
     name: str
@@ -53,6 +66,9 @@ class Answers:
     engine: str
     alerts: tuple[Mapping[str, Any], ...]
     webhook: str | None = field(default=None, repr=False)
+    dollars_per_day: float | None = DOLLARS_PER_DAY
+    dollars_per_month: float | None = DOLLARS_PER_MONTH
+    api_key: str | None = field(default=None, repr=False)
 
     @property
     def alert_kind(self) -> str:
@@ -90,13 +106,16 @@ def standing(home: Home, folder: Path) -> Standing:
     if fresh:
         around = top_level(folder)
         repositories = () if around is None else (str(around),)
-        answers = Answers(machine_name(), machine_zone(), repositories, reports, AVAILABLE[0], (), webhook)
+        answers = Answers(machine_name(), machine_zone(), repositories, reports, INSTALLED[0], (), webhook)
         return Standing(None, answers, "missing", secret)
     config = load_config(home)
     with beside(home, _COMMAND):  # asked now: nobody should answer six questions for nothing
         pass
     listed = config.repositories or untouched_repositories(home, config) or ()
-    answers = Answers(config.name, config.timezone, listed, reports, config.engine, config.notify, webhook)
+    answers = Answers(
+        config.name, config.timezone, listed, reports, config.engine, config.notify, webhook,
+        config.dollars_per_day, config.dollars_per_month,
+    )  # fmt: skip
     return Standing(config, answers, _routine_of(home, config), secret)
 
 
@@ -145,13 +164,23 @@ def _nearest_zones(name: str) -> list[str]:
     return list(dict.fromkeys(near))
 
 
-def checked_engine(name: str) -> str:
-    """The engine, if this version has it. Raises `Refused`."""
-    if name in AVAILABLE:
-        return name
-    known = any(entry.name == name for entry in ENGINES)
-    says = f"The engine {name} is not in this version." if known else f"There is no engine {name[:60]!r}."
-    raise Refused("engine_missing", says, hint=f"choose {' or '.join(AVAILABLE)}")
+def checked_engine(name: str, secrets: Collection[str]) -> str:
+    """The engine, if it can be used with the secrets of these names; `auto` always. Raises `Refused`."""
+    return name if name == AUTO_CHOICE.name else check_engine(name, lambda: secrets)
+
+
+def checked_dollars(text: str) -> float | None:
+    """A cap in US dollars, None for `none`. Raises `BadUse`."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        dollars = float(text.strip().removeprefix("$"))
+    except ValueError:
+        dollars = -1.0
+    if wrong_dollars(dollars) is not None:
+        says = f"{text[:40]!r} is no number of US dollars."
+        raise BadUse("bad_dollars", says, hint="write a number such as 5 or 2.50, or none for no cap")
+    return dollars
 
 
 def keep(
@@ -166,6 +195,8 @@ def keep(
     changed = tuple(name for name in FIELDS if _differs(before, wanted, name))
     if before.routine == "missing":
         changed += ("routine",)
+    if wanted.api_key is not None:
+        changed += (API_KEY,)
     if changed or _moved(before.answers, wanted):
         wanted = _with_secret(before, wanted)
         if before.config is None:
@@ -199,6 +230,8 @@ def _keep_files(home: Home, before: Standing, wanted: Answers) -> None:
     moved = _moved(before.answers, wanted)
     if moved and wanted.webhook is not None:
         keep_secret(home.secrets_file, _place(wanted), wanted.webhook)
+    if wanted.api_key is not None:
+        keep_secret(home.secrets_file, API_KEY, wanted.api_key)
     # Read again: what somebody wrote since the first question stays.
     config = load_config(home)
     kept = replace(config, **_changes(before, wanted))
@@ -232,11 +265,11 @@ def _sent(body: bytes) -> str:
 
 
 def _differs(before: Standing, wanted: Answers, name: str) -> bool:
-    """Whether a field is answered differently; in a fresh home every answer is new.
+    """Whether a field is answered differently; in a fresh home every answer is new, caps of money apart.
 
     A webhook is part of where reports go, or of the alerts that go to it.
     """
-    if before.config is None or getattr(before.answers, name) != getattr(wanted, name):
+    if getattr(before.answers, name) != getattr(wanted, name) or (before.config is None and name not in _CAPS):
         return True
     used = {"reports": wanted.reports == "slack", "alerts": wanted.alert_kind == "slack"}
     return used.get(name, False) and before.answers.webhook != wanted.webhook

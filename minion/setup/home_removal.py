@@ -17,7 +17,7 @@ from server.contract.refusals import Refused
 # In the order they go: the store tells what was done outside and minion.json whose home it is, so they go late;
 # the lock is held to the very end.
 _ENTRIES: Final = (
-    "backups", "runs", "outbox", "skills", "routines", "hq", "hq.json", "secrets.json",
+    "backups", "runs", "environments", "outbox", "skills", "routines", "hq", "hq.json", "secrets.json",
     "socket", "daemon.log.1", "daemon.log", "daemon.err",
     "minion.db.new", "minion.db-shm", "minion.db-wal", "minion.db-journal", "minion.db", "minion.json", "lock",
 )  # fmt: skip

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Answer = Literal["approve", "reject"]
 # A routine's own file is its owner's to change; what it runs with may change behind their back.
 _OWN: Final = "routine"
+ANSWERED: Final = """
+SELECT question, answer FROM decisions WHERE routine_id = ?1 AND kind = 'question' AND answer IS NOT NULL
+    AND answered_at > coalesce((SELECT max(created_at) FROM runs WHERE routine_id = ?1), '') ORDER BY rowid
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +61,25 @@ async def ask_about_lock(
     db: Connection, routine_id: str, routine: str, lock: Mapping[str, str], parts: list[str], *, now: str
 ) -> Decision:
     """The decision on a changed lock: the one that was asked before on the same change, else a new one."""
-    query = "SELECT * FROM decisions WHERE routine_id = ? AND kind = 'lock' ORDER BY rowid DESC"
     subject = {name: value for name, value in lock.items() if name != _OWN}
-    for row in await db.execute_fetchall(query, (routine_id,)):
+    what = f"{', '.join(parts)} changed since {routine} last ran; may it run with that?"
+    return await ask(db, "lock", routine_id, routine, what, subject, now=now)
+
+
+async def ask(
+    db: Connection, kind: str, routine_id: str, routine: str, what: str, subject: Mapping[str, Any], *, now: str
+) -> Decision:
+    """A decision of this kind on `subject`: one that was asked before and not approved, else a new one."""
+    query = "SELECT * FROM decisions WHERE routine_id = ? AND kind = ? ORDER BY rowid DESC"
+    for row in await db.execute_fetchall(query, (routine_id, kind)):
         before = _decision(row)
         if before.subject == subject and before.answer != "approve":
             return before
-    what = f"{', '.join(parts)} changed since {routine} last ran; may it run with that?"
-    decision = Decision(new_id("dec_"), "lock", routine_id, routine, what, subject, None)
+    decision = Decision(new_id("dec_"), kind, routine_id, routine, what, subject, None)
     await db.execute(
         "INSERT INTO decisions (id, kind, routine_id, routine, question, subject, opened_at)"
-        " VALUES (?, 'lock', ?, ?, ?, ?, ?)",
-        (decision.id, routine_id, routine, what, canonical_json(subject), now),
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (decision.id, kind, routine_id, routine, what, canonical_json(dict(subject)), now),
     )
     return decision
 
@@ -97,6 +108,15 @@ async def answer_decision(db: Connection, text: str, answer: Answer, *, by: str,
     return before
 
 
+async def answered_questions(db: Connection, routine_id: str) -> list[dict[str, str]]:
+    """The questions of a routine's runs that people have answered since its newest run, oldest first.
+
+    Each with `question` and `answer`: `approve` or `reject`. One run is told of each.
+    """
+    rows = await db.execute_fetchall(ANSWERED, (routine_id,))
+    return [{"question": row["question"], "answer": row["answer"]} for row in rows]
+
+
 async def answer_of(db: Connection, decision_id: str) -> tuple[str | None, str | None]:
     """The answer that a decision was given, and by whom."""
     query = "SELECT answer, answered_by FROM decisions WHERE id = ?"
@@ -119,10 +139,13 @@ def digest_of_question(said: Mapping[str, Any]) -> str:
 def changes_of(db: sqlite3.Connection, decision_id: str) -> dict[str, dict[str, str | None]]:
     """What each part that changed was when a person last allowed it, and is now: `{part: {"from": …, "to": …}}`.
 
-    None where it was not, or is not there. A decision's subject is the whole lock.
+    None where it was not, or is not there. A decision's subject is the whole lock; one that is not about a lock
+    changes nothing.
     """
-    query = "SELECT d.subject, l.lock FROM decisions d LEFT JOIN locks l USING (routine_id) WHERE d.id = ?"
+    query = "SELECT d.kind, d.subject, l.lock FROM decisions d LEFT JOIN locks l USING (routine_id) WHERE d.id = ?"
     row = db.execute(query, (decision_id,)).fetchone()
+    if row["kind"] != "lock":
+        return {}
     now, before = json.loads(row["subject"]), json.loads(row["lock"] or "{}")
     return {name: {"from": before.get(name), "to": now.get(name)} for name in changed_parts(before, now)}
 

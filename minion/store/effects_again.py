@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from minion.store.effects_ledger import Settlement, keep_settlement
 from minion.store.run_end import restate
 from minion.store.run_log import append_event
+from minion.store.run_resume import run_goes_on
 from minion.store.standing import halt_of
 from server.contract.refusals import Refused
 from server.contract.run import Verdict, has_ended
@@ -131,7 +132,7 @@ async def _run(db: Connection, run_id: str) -> Mapping[str, Any]:
     )
     (run,) = await db.execute_fetchall(query, (run_id,))
     if not has_ended(run["state"]):
-        raise Refused("run_goes_on", f"The run {run_id} goes on.", hint=f"wait for its end: minion show {run_id}")
+        raise run_goes_on(run_id)
     return dict(run)
 
 

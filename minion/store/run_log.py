@@ -216,11 +216,25 @@ async def _gap(db: Connection, run_id: str, event: Event, data: Mapping[str, Any
     )
 
 
+async def _decision(db: Connection, run_id: str, event: Event, data: Mapping[str, Any]) -> None:
+    # What waits for an answer already is not asked again by every run that wonders.
+    await db.execute(
+        "INSERT INTO decisions (id, kind, routine_id, routine, question, subject, opened_at)"
+        " SELECT ?1, 'question', routine_id, routine, ?2, ?3, ?4 FROM runs WHERE id = ?5 AND NOT EXISTS"
+        " (SELECT 1 FROM decisions d WHERE d.routine_id = runs.routine_id AND d.kind = 'question'"
+        "  AND d.question = ?2 AND d.answer IS NULL)",
+        (data["id"], data["question"], canonical_json({"run": run_id}), event.at, run_id),
+    )
+
+
 async def _usage(db: Connection, run_id: str, event: Event, data: Mapping[str, Any]) -> None:  # noqa: ARG001
     rows = list(await db.execute_fetchall("SELECT usage FROM runs WHERE id = ?", (run_id,)))
     total = json.loads(rows[0][0])
     for name, amount in data.items():
-        total[name] = round(total.get(name, 0) + amount, 6)
+        if name == "model":  # each that answered, in the order in which they first did
+            total["models"] = list(dict.fromkeys((*total.get("models", ()), str(amount))))
+        else:
+            total[name] = round(total.get(name, 0) + amount, 6)
     await db.execute("UPDATE runs SET usage = ? WHERE id = ?", (canonical_json(total), run_id))
 
 
@@ -234,6 +248,7 @@ _FOLLOWS = {
     "effect.result": _effect_result,
     "report": _report,
     "gap": _gap,
+    "decision": _decision,
     "usage": _usage,
 }
 

@@ -12,6 +12,8 @@ from minion.store.run_end import end_run
 from minion.store.run_log import append_home, chain_heads, move
 from minion.store.standing import halt_of
 from server.contract.digest import instant, parse_instant
+from server.contract.refusals import Refused
+from server.contract.run import has_ended
 
 if TYPE_CHECKING:
     from aiosqlite import Connection
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 # Longer ago, or more often, and a person should look first.
 WITHIN: Final = timedelta(hours=24)
 MOST_RESUMES: Final = 3
+# A run that ended by its own word, as the API could not be used, is tried again after so long: each time longer.
+PAUSES: Final = (timedelta(minutes=5), timedelta(minutes=15), timedelta(minutes=45))
+# Why a run went on that a person took up again: that does not count among those.
+_BY_HAND: Final = "resumed by a person"
 NOT_ALLOWED: Final = "its routine does not allow it"
 _NOT: Final = "; not resumed: "
 # Why runs are interrupted that a person cut off: nothing went wrong with them.
@@ -27,12 +33,16 @@ STOPPED_BY_A_PERSON: Final = "a person stopped the minion"
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """A run that was interrupted and whose routine allows that it goes on."""
+    """A run that was interrupted and may go on.
+
+    `not_before`: a runner that lives said itself that it could not go on, and is to be left alone until then.
+    """
 
     run_id: str
     routine_id: str
     routine: str
     folder: str
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +66,51 @@ async def interrupted_runs(db: Connection, *, now: datetime) -> list[Interrupted
     found = []
     for row in await db.execute_fetchall(query, (instant(now - WITHIN),)):
         if await why_not_resumed(db, row["id"], now=now) is None:
-            found.append(Interrupted(row["id"], row["routine_id"], row["routine"], row["folder"]))
+            not_before = await _not_before(db, row["id"], row["ended_at"])
+            found.append(Interrupted(row["id"], row["routine_id"], row["routine"], row["folder"], not_before))
     return found
 
 
+async def to_resume_by_hand(db: Connection, run_id: str, *, now: datetime, anyway: bool) -> Interrupted:
+    """The run that a person wants to go on; `anyway`: though it was interrupted long ago.
+
+    Its routine need not allow it, may be paused, and how often it went on does not count. Raises `Refused`.
+    """
+    query = (
+        "SELECT runs.*, routines.removed_at IS NOT NULL OR routines.id IS NULL AS removed,"
+        " json_extract(routines.document, '$.paused') AS paused"
+        " FROM runs LEFT JOIN routines ON routines.id = runs.routine_id WHERE runs.id = ?"
+    )
+    (run,) = await db.execute_fetchall(query, (run_id,))
+    if not has_ended(run["state"]):
+        raise run_goes_on(run_id)
+    anew = f"run the routine again: minion run {run['routine']}"
+    if run["state"] != "interrupted":
+        says = f"The run {run_id} is {run['state']}, and only an interrupted one can go on."
+        fires = f"to let its routine fire again: minion schedule resume {run['routine']}"
+        raise Refused("not_interrupted", says, hint=fires if run["paused"] else anew)
+    if run["removed"]:
+        says = f"The routine {run['routine']} was removed, so none of its runs goes on any more."
+        raise Refused("routine_removed", says, hint="add the routine again: minion routine add FILE")
+    halted = await halt_of(db)
+    if halted is not None:
+        raise Refused("halted", f"The minion is halted: {halted['why']}.", hint="minion unhalt")
+    if await _was_being_stopped(db, run_id):
+        # What was cut off was said to be over, so that nobody would come back to it.
+        raise Refused("was_stopped", f"The run {run_id} was being stopped when it was interrupted.", hint=anew)
+    if parse_instant(run["ended_at"]) <= now - WITHIN and not anyway:
+        says = f"The run {run_id} was interrupted over 24 hours ago, and much may have changed since."
+        raise Refused("long_interrupted", says, hint=f"minion resume {run_id} --anyway, or {anew}")
+    return Interrupted(run_id, run["routine_id"], run["routine"], run["folder"])
+
+
+def run_goes_on(run_id: str) -> Refused:
+    """The refusal of a run that is under way already."""
+    return Refused("run_goes_on", f"The run {run_id} goes on.", hint=f"wait for its end: minion show {run_id}")
+
+
 async def why_not_resumed(db: Connection, run_id: str, *, now: datetime) -> str | None:
-    """Why a run may not go on; None when it may. Its folder is not looked at."""
+    """Why a run may not go on by itself; None when it may. Its folder is not looked at."""
     rows = list(await db.execute_fetchall("SELECT * FROM runs WHERE id = ?", (run_id,)))
     if not rows or rows[0]["state"] != "interrupted":
         return "it is not interrupted"
@@ -93,14 +142,15 @@ async def events_taken(db: Connection, run_id: str) -> int:
     return int(row["taken"])
 
 
-async def reopen(db: Connection, run_id: str, *, now: datetime) -> Reopened | str:
+async def reopen(db: Connection, run_id: str, *, now: datetime, by_hand: bool = False) -> Reopened | str:
     """Take a run from `interrupted` to `running`; why not, when it may not (any more).
 
-    What the interruption had derived is taken back, but for the report if a session made it; what is still to be
-    done follows from the log.
+    `by_hand`: because a person asked. What the interruption had derived is taken back, but for the report if a
+    session made it; what is still to be done follows from the log.
     """
-    why = await why_not_resumed(db, run_id, now=now)
-    if why is not None:
+    if by_hand:
+        await to_resume_by_hand(db, run_id, now=now, anyway=True)
+    elif (why := await why_not_resumed(db, run_id, now=now)) is not None:
         return why
     effects = await _effects_now(db, run_id)
     query = "SELECT 1 FROM events WHERE run_id = ? AND type = 'report' AND seq IS NOT NULL"
@@ -112,7 +162,7 @@ async def reopen(db: Connection, run_id: str, *, now: datetime) -> Reopened | st
         " WHERE id = ?",
         (run_id,),
     )
-    await move(db, run_id, "interrupted", "running", now=instant(now), why="resumed")
+    await move(db, run_id, "interrupted", "running", now=instant(now), why=_BY_HAND if by_hand else "resumed")
     return Reopened(effects, await _resumes(db, run_id))
 
 
@@ -184,10 +234,24 @@ async def spent_s(db: Connection, run_id: str) -> float:
     return spent
 
 
+async def _not_before(db: Connection, run_id: str, ended_at: str) -> datetime | None:
+    """When a run that ended by its runner's own word may be tried again; None for one whose runner died."""
+    query = (
+        "SELECT 1 FROM events WHERE run_id = ?1 AND type = 'run.finished' AND ordinal > (SELECT max(ordinal) FROM"
+        " events WHERE run_id = ?1 AND type = 'run.moved' AND json_extract(data, '$.to') = 'running') LIMIT 1"
+    )
+    if not list(await db.execute_fetchall(query, (run_id,))):
+        return None
+    resumes = await _resumes(db, run_id)
+    return parse_instant(ended_at) + PAUSES[min(resumes, len(PAUSES) - 1)]
+
+
 async def _resumes(db: Connection, run_id: str) -> int:
+    """How often a run went on by itself."""
     query = "SELECT data FROM events WHERE run_id = ? AND type = 'run.moved'"
     rows = await db.execute_fetchall(query, (run_id,))
-    return sum(json.loads(row["data"])["from"] == "interrupted" for row in rows)
+    moves = [json.loads(row["data"]) for row in rows]
+    return sum(move["from"] == "interrupted" and move["why"] != _BY_HAND for move in moves)
 
 
 async def _was_being_stopped(db: Connection, run_id: str) -> bool:

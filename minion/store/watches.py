@@ -153,10 +153,23 @@ async def bad_files(db: Connection) -> dict[str, tuple[str, bool]]:
     return {row["name"]: (row["problem"], bool(row["good"])) for row in await db.execute_fetchall(query)}
 
 
-async def open_questions(db: Connection) -> dict[str, tuple[str, str]]:
-    """The oldest open decision of each routine that has one: its id and its question."""
-    query = "SELECT id, routine, question FROM decisions WHERE answer IS NULL ORDER BY rowid DESC"
-    return {row["routine"]: (row["id"], row["question"]) for row in await db.execute_fetchall(query)}
+async def open_questions(db: Connection) -> dict[str, tuple[str, str, str]]:
+    """The oldest open decision of each routine that has one: its id, its kind and its question.
+
+    One that holds the routine comes before what a run asked, for which nothing waits.
+    """
+    query = (
+        "SELECT id, kind, routine, question FROM decisions WHERE answer IS NULL"
+        " ORDER BY kind <> 'question', rowid DESC"
+    )
+    rows = await db.execute_fetchall(query)
+    return {row["routine"]: (row["id"], row["kind"], row["question"]) for row in rows}
+
+
+async def is_question(db: Connection, decision: str | None) -> bool:
+    """Whether a decision is a question that a run asked."""
+    query = "SELECT 1 FROM decisions WHERE id = ? AND kind = 'question'"
+    return bool(list(await db.execute_fetchall(query, (decision,))))
 
 
 async def answer_to(db: Connection, decision: str) -> str | None:

@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 
+from minion.spelling import decision_words
 from minion.terminal import login_name
 from minion.tui.aside import aside
 from minion.tui.lines import text
@@ -173,10 +174,10 @@ class Deeds(Screen[None]):
             changes = await aside(lambda: self.minion.reading.read(lambda db: changes_of(db, decision)))
         except Refusal as refusal:
             return self.say(refusal.sentence)
+        words = decision_words(wanted[0]["kind"] if wanted else "lock")
         answer = await self.app.push_screen_wait(Deciding(
             question, [_changed(name, change) for name, change in changes.items()],
-            yes="approve: it runs with what changed, from now on",
-            no="reject: it does not run until that is changed back, or approved after all" if wanted else None,
+            yes=f"approve: {words.yes}", no=f"reject: {words.no}" if wanted else None,
         ))  # fmt: skip
         if answer is not None:
             word = "approve" if answer == "y" else "reject"

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from minion.spelling import clip, spell_ms
+from minion.spelling import STEP_KINDS, clip, spell_cost, spell_ms
 
 # So much of one text is kept for the screen; all of it is in the run's log.
 MOST: Final = 16_384
 _WORDS_MOST: Final = 400
-_KINDS: Final = {"tool_call": "tool call", "llm_response": "answer of the model", "decision": "decision"}
 Data = Mapping[str, Any]
 
 
@@ -51,7 +50,7 @@ def as_text(value: Any) -> str:
 def kind_of(step: Data) -> str:
     """What a step is where it is no plain one: a tool call, an answer of the model."""
     kind = str(step.get("kind") or "step")
-    return "" if kind == "step" else _KINDS.get(kind, kind.replace("_", " "))
+    return "" if kind == "step" else STEP_KINDS.get(kind, kind.replace("_", " "))
 
 
 def _bounded(text: str) -> str:
@@ -95,7 +94,8 @@ def _step(data: Data) -> Told:
     cost = data.get("cost")
     more = f" ({kind})" if kind else ""
     if isinstance(cost, dict):
-        more += "".join(f", {name} {_count(amount)}" for name, amount in cost.items())
+        said = spell_cost({**cost, "turns": None})
+        more += f", {said}" if said else ""
     if "state" not in data:
         return Told(f"{data.get('code')}{more} begins")
     return Told(f"{data.get('code')}{more}{_why(data)}", str(data["state"]))
@@ -112,9 +112,10 @@ def _result(data: Data) -> Told:
 
 def _log(data: Data) -> Told:
     said = as_text(data.get("text"))
-    if "skill" not in data and "\n" not in said:
-        return Told(f"{data.get('level')}: {said}")
-    return Told(f"{data.get('level')}: said by {data.get('skill', 'the runner')} on stderr", text=said)
+    if "skill" not in data:
+        first, _, rest = said.partition("\n")
+        return Told(f"{data.get('level')}: {first}", text=rest)
+    return Told(f"{data.get('level')}: said by {data['skill']} on stderr", text=said)
 
 
 def _staged(data: Data) -> Told:
@@ -146,7 +147,17 @@ def _gap(data: Data) -> Told:
     return Told(f"gap {data.get('requested_code')}: {as_text(data.get('description'))}", "unknown")
 
 
+def _asked(data: Data) -> Told:
+    return Told(f"asked people ({data.get('id')}): {as_text(data.get('question'))}", "held")
+
+
 def _usage(data: Data) -> Told:
+    if "model" in data:
+        cut = "" if data.get("turns") else ", broken off"
+        kinds = [f"{_count(data[name])} {name.removesuffix('_tokens').replace('_', ' ')}"
+                 for name in data if name.endswith("_tokens") and data[name]]  # fmt: skip
+        words = f"used of {data['model']}: {spell_cost(data) or 'nothing'}{cut}"
+        return Told(words, text=f"tokens: {', '.join(kinds)}" if kinds else "")
     shown = [spell_ms(data["wall_ms"])] if isinstance(data.get("wall_ms"), int | float) else []
     shown += [f"{name} {_count(amount)}" for name, amount in data.items()
               if name not in ("wall_ms", "effect", "block")]  # fmt: skip
@@ -159,7 +170,7 @@ _WORDS: Final[Mapping[str, Callable[[Data], Told]]] = {
     "skill.result": _result, "log": _log, "effect.staged": _staged, "effect.intent": _effect,
     "effect.result": _effect, "effect.settled": _effect,
     "effect.again": lambda data: Told(f"{data['effect']} is performed again, asked for by {data.get('by')}"),
-    "check": _check, "report": _report, "gap": _gap, "usage": _usage,
+    "check": _check, "report": _report, "gap": _gap, "decision": _asked, "usage": _usage,
     "report.claimed": lambda data: Told(
         f"its session reported {data.get('outcome')}", text=as_text(data.get("summary"))
     ),

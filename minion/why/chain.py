@@ -73,7 +73,7 @@ class Facts:
     """What is known beside the store: `now` (aware UTC), the minion's zone and engine, its daemon, its files.
 
     `daemon` is that part of the minion's standing (`minion.standing`), None where none runs; `files` are the names
-    of the routines that have a file.
+    of the routines that have a file, `secrets` those of the secrets that are kept.
     """
 
     now: datetime
@@ -81,6 +81,7 @@ class Facts:
     engine: str
     daemon: Mapping[str, Any] | None
     files: Collection[str]
+    secrets: Collection[str] = ()
 
 
 def zone_of(document: Mapping[str, Any], default: str) -> tzinfo:

@@ -9,13 +9,14 @@ from typing import Any
 from minion.config import Config, Home
 from minion.daemon_client import live_now
 from minion.routines.files import all_routine_files
+from minion.secrets_file import secret_names
 from minion.store.alerts import list_alerts
 from minion.store.local_db import read_only
 from minion.store.routines import find_routine, list_routines, problem_files
 from minion.why.asked import read_asked
 from minion.why.chain import Chain, Facts, Link, zone_of
 from minion.why.walk import explain
-from server.contract.refusals import NotFound
+from server.contract.refusals import NotFound, Refusal
 
 
 def chains_of(
@@ -23,7 +24,7 @@ def chains_of(
 ) -> list[Chain]:
     """The links of one routine, or of all. Raises `NotFound`, and `BadUse` for what is no time."""
     files = {file.stem for file in all_routine_files(home)}
-    facts = Facts(now, config.timezone, config.engine, live_now(home), files)
+    facts = Facts(now, config.timezone, config.engine, live_now(home), files, _secrets(home))
     with read_only(home.store) as db:
         db.execute("BEGIN")
         try:
@@ -41,6 +42,14 @@ def chains_of(
             )
             for kept in chosen
         ]  # fmt: skip
+
+
+def _secrets(home: Home) -> Collection[str]:
+    """The names of the secrets; none where they cannot be read, of which every run's refusal tells."""
+    try:
+        return secret_names(home.secrets_file)
+    except Refusal:
+        return ()
 
 
 def _not_taken_in(files: Collection[str], name: str, problems: Mapping[str, str]) -> Chain | None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from minion.daemon.judgement import COULD_NOT_START, paused_itself
-from minion.engines.registry import AVAILABLE
+from minion.engines.registry import API_KEY, AUTO_CHOICE, INSTALLED, lack_of, needed_secret
 from minion.standing import GONE, scheduling
 from minion.store.overview import Reader, first_up_at, paused_since, pausing_itself, run_going_on
 from minion.store.routines import problem_files
@@ -171,7 +171,9 @@ def slot(case: Case) -> Link:
     if why.startswith(COULD_NOT_START):
         if _is_of_the_engine(why):
             return Link("slot", "holds", f"It was claimed {when}.")
-        return Link("slot", "broken", f"It was due {when}, and {why}", f"minion run {case.kept.name}")
+        # Which model it is to have stands in its file.
+        verb = "routine edit" if why.startswith(f"{COULD_NOT_START}The model ") else "run"
+        return Link("slot", "broken", f"It was due {when}, and {why}", f"minion {verb} {case.kept.name}")
     return _kept_from_it(case, record, why)
 
 
@@ -224,18 +226,32 @@ def engine(case: Case) -> Link:
     if record is not None and record["run_id"] is not None:
         return Link("engine", "holds", "Its engine was there.")
     wanted = document["engine"] or case.facts.engine
-    if wanted not in AVAILABLE:
-        return _missing(case, f"The engine {wanted} is not installed here.")
+    if wanted == AUTO_CHOICE.name:
+        return Link("engine", "holds", "Its engine is chosen when its next run begins.")
+    lack = lack_of(wanted, lambda: case.facts.secrets)
+    if lack is not None:
+        return _missing(case, lack.says)
     if case.occasion.ahead:
         return Link("engine", "holds", f"Its engine, {wanted}, is there.")
     return Link("engine", "holds", f"Its engine, {wanted}, is there now.")
 
 
 def _missing(case: Case, sentence: str) -> Link:
-    own = case.kept.document["engine"] is not None
-    fix = f"minion routine edit {case.kept.name}" if own else f"minion setup --engine {AVAILABLE[0]}"
     verb = "is" if case.occasion.ahead else "was"
-    return Link("engine", "broken", f"It {verb} due {case.occasion.when}. {sentence}", fix)
+    return Link("engine", "broken", f"It {verb} due {case.occasion.when}. {sentence}", _mending(case))
+
+
+def _mending(case: Case) -> str:
+    """The command after which the engine is there; where it is there by now, the one that runs the routine."""
+    name, own = case.kept.name, case.kept.document["engine"]
+    wanted = own or case.facts.engine
+    chosen_later = wanted == AUTO_CHOICE.name
+    needed = API_KEY if chosen_later else needed_secret(wanted)
+    if needed is not None and needed not in case.facts.secrets:
+        return f"minion secret set {needed}"
+    if chosen_later or lack_of(wanted, lambda: case.facts.secrets) is None:
+        return f"minion run {name}"
+    return f"minion routine edit {name}" if own is not None else f"minion setup --engine {INSTALLED[0]}"
 
 
 def _is_of_the_engine(why: str) -> bool:

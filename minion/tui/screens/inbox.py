@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from textual.content import Content
 
+from minion.spelling import decision_words
 from minion.store.decisions import changes_of, list_decisions, rejected_changes
 from minion.store.overview import Reader, unsettled_effects
 from minion.tui.lines import DIM, Cell, Column, colour_of, sign, stamp, text
@@ -22,7 +23,7 @@ _COLUMNS: Final = (
     Column(""), Column("what"), Column("routine", least=12), Column("question", least=20),
     Column("since", right=True), Column("", spare=1),
 )  # fmt: skip
-_DECIDE: Final = "d decides, by an answer that is typed. Until then it does not run."
+_DECIDE: Final = "d decides, by an answer that is typed."
 _SETTLE: Final = "d says whether it arrived; minion effects check looks again."
 _AFTER_ALL: Final = "d approves it after all; else change it back."
 
@@ -111,8 +112,9 @@ def _waiting(db: Reader) -> Iterator[Waiting]:
     all_of_them = {item["id"]: item for item in list_decisions(db, answered=True)}
     for item in all_of_them.values():
         if item["answer"] is None:
-            told = (("decision", item["id"]), ("next", _DECIDE))
-            yield Waiting(f"decision:{item['id']}", "held", "hold", item["routine"], item["question"],
+            words = decision_words(item["kind"])
+            told = (("decision", item["id"]), ("next", f"{_DECIDE} {words.until}"))
+            yield Waiting(f"decision:{item['id']}", "held", words.name, item["routine"], item["question"],
                           item["opened_at"], changes_of(db, item["id"]), told)  # fmt: skip
     for item in unsettled_effects(db):
         says = f"Did {item['kind']}:{item['target']} arrive? Nobody knows."
