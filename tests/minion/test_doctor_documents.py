@@ -38,7 +38,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Home:
     write_routine(home, "nowhere", "act", cron_expression="0 9 * * *", timezone="Mars/Olympus")
     write_routine(home, "skilled", "act", "no-such-skill")
     write_routine(home, "foreign", "act", minion_id="6f1f8a52-3a51-4d1c-9a43-2f6f6f1d9d10")
-    write_routine(home, "modelled", "act", engine="messages")
+    write_routine(home, "modelled", "act", engine="claude-code")
     (home.routines / "other.json").write_text(write_routine(home, "spare", "act").read_text())
     (home.routines / "torn.yaml").write_text("name: [torn\n")
     return home
@@ -59,7 +59,7 @@ def found(faulty: Home) -> dict[str, Finding]:
         ("nowhere", "Mars/Olympus"),
         ("skilled", "no-such-skill, which is not there"),
         ("foreign", "belongs to the minion 6f1f8a52"),
-        ("modelled", "engine messages"),
+        ("modelled", "The engine claude-code is not in this version"),
         ("other", "holds the routine spare"),
         ("torn", "torn.yaml"),
     ],
@@ -122,7 +122,7 @@ def test_a_secret_that_routines_need_and_nobody_gave_is_a_warning(tmp_path: Path
     missing = [finding for finding in documents(home, NOW) if finding.name == "secrets"]
     assert [(only([one]).state, one.fix) for one in missing] == [
         ("warning", "minion setup"),
-        ("warning", f"(umask 077; ${{EDITOR:-vi}} {home.secrets_file})"),
+        ("warning", "minion secret set team_webhook"),
     ]
     assert missing[0].says.startswith("report, tell would post to slack, but there is no secret slack_webhook")
     write_secrets(home, {"slack_webhook": "https://example.org/1", "team_webhook": "https://example.org/2"})
@@ -136,13 +136,42 @@ def test_programs_and_secrets_for_alerts_that_are_not_there_are_warnings_with_wh
     ways = [{"command": ["/nonexistent/x"]}, {"command": ["sh"]}, {"slack": "nosuch"}, {"slack": "team"}]
     write_routine(home, "a", content="x", notify=ways, watch={"ping": "gone"})
     write_secrets(home, {"team_webhook": "https://example.org/1"})
-    by_hand = f"(umask 077; ${{EDITOR:-vi}} {home.secrets_file})"
     assert [(one.state, one.says, one.fix) for one in documents(home, NOW) if one.name == "routine a"] == [
         ("warning", "Its notify names the program /nonexistent/x, which is not there: nobody is told that way.",
          "minion routine edit a"),
-        ("warning", "Its notify names the secret nosuch, which is not there: nobody is told that way.", by_hand),
-        ("warning", "Its watch.ping names the secret gone, which is not there: nobody is told that way.", by_hand),
+        ("warning", "Its notify names the secret nosuch, which is not there: nobody is told that way.",
+         "minion secret set nosuch"),
+        ("warning", "Its watch.ping names the secret gone, which is not there: nobody is told that way.",
+         "minion secret set gone"),
     ]  # fmt: skip
+
+
+@pytest.mark.promise("CLI-5")
+def test_a_routine_whose_engine_has_no_key_or_whose_model_no_price_is_a_problem(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    write_skill(home, "act", "print('#')")
+    write_skill(home, "think")
+    write_routine(home, "asks", "think", engine="auto")
+    write_routine(home, "scripted", "act", engine="auto")
+    write_routine(home, "thinks", "act", engine="messages", model="claude-of-tomorrow")
+
+    def said() -> dict[str, tuple[str, str | None]]:
+        return {one.name: (one.says, only([one]).fix) for one in documents(home, NOW) if one.state == "problem"}
+
+    assert said() == {
+        "routine asks": (
+            "The engine auto finds none for asks: the skill think has no script, messages lacks the secret"
+            " anthropic_api_key, claude-code is not in this version.",
+            "minion secret set anthropic_api_key",
+        ),
+        "routine thinks": (
+            "The engine messages lacks the secret anthropic_api_key.", "minion secret set anthropic_api_key"
+        ),
+    }  # fmt: skip
+    write_secrets(home, {"anthropic_api_key": "sk-ant-of-a-test"})
+    ((name, (says, fix)),) = said().items()
+    assert (name, fix) == ("routine thinks", "minion routine edit thinks")
+    assert says.startswith("The model 'claude-of-tomorrow' has no price here")
 
 
 def test_a_routine_whose_file_is_gone_is_a_problem_that_removing_it_mends(tmp_path: Path) -> None:

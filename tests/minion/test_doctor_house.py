@@ -143,12 +143,25 @@ def test_the_doctor_lets_go_of_the_lock_at_once(home: Home) -> None:
         pass
 
 
+def test_a_minion_whose_engine_has_no_key_is_told_how_to_give_it(home: Home) -> None:
+    said = json.loads(home.config_file.read_bytes())
+    home.config_file.write_text(json.dumps(said | {"engine": "messages"}))
+    finding = only(house.config(home))
+    assert (finding.state, finding.fix) == ("problem", "minion secret set anthropic_api_key")
+    write_secrets(home, {"anthropic_api_key": "sk-ant-of-a-test"})
+    assert only(house.config(home)).says.endswith("with the messages engine.")
+    home.secrets_file.unlink()
+    home.config_file.write_text(json.dumps(said | {"engine": "auto"}))
+    assert only(house.config(home)).state == "ok"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"timezone": "Mars/Olympus"}, "'Mars/Olympus' is no IANA time zone"),
         ({"minion_id": "seven"}, "is no UUID"),
-        ({"engine": "steam"}, "names the engine steam, which is not here"),
+        ({"engine": "steam"}, "`engine` is none of the engines: script, messages, claude-code, auto"),
+        ({"engine": "claude-code"}, "names the engine claude-code, which is not in this version"),
         ({"colour": "red"}, "unknown key 'colour'"),
     ],
 )

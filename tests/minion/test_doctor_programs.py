@@ -10,7 +10,7 @@ import pytest
 
 from minion.config import Home
 from minion.doctor import engines, programs, sandbox
-from minion.engines.registry import AVAILABLE
+from minion.engines.registry import INSTALLED
 from minion.sandbox.tool_client import TOOL_HOST
 from tests.minion.patients import NOW, finished, first_on_path, only, put_program
 from tests.minion.test_sandbox_envelope import why_no_sandbox
@@ -102,7 +102,7 @@ def test_without_bwrap_there_is_a_warning_and_bundled_skills_still_run(
     assert finding.state == "warning"
     assert str(finding.fix).removeprefix("sudo ") == "dnf install bubblewrap"
     assert "`unsandboxed`" in finding.says
-    engine = only(finished(lambda: engines.engines(work, NOW)))
+    engine = finished(lambda: engines.engines(work, NOW, Home(tmp_path)))[0]
     assert (engine.name, engine.state) == ("engine script", "ok")
     assert "ran without a sandbox" in engine.says
 
@@ -170,7 +170,7 @@ def test_a_command_really_runs_in_the_sandbox_and_so_does_a_skill(work: Path, tm
     finding = only(finished(lambda: sandbox.sandbox(work, Home(tmp_path / "home"))))
     assert (finding.state, (work / "written").is_file()) == ("ok", True)
     assert "without network and with no home in sight" in finding.says
-    assert "ran in the sandbox" in only(finished(lambda: engines.engines(work, NOW))).says
+    assert "ran in the sandbox" in finished(lambda: engines.engines(work, NOW, Home(tmp_path)))[0].says
 
 
 @pytest.mark.heavy
@@ -182,7 +182,7 @@ def test_a_home_that_the_sandbox_would_show_is_a_problem(work: Path) -> None:
 
 
 def test_every_engine_that_is_installed_is_tried() -> None:
-    assert set(engines.TRIALS) == set(AVAILABLE)
+    assert set(engines.TRIALS) == set(INSTALLED)
 
 
 def test_minion_on_the_path_is_asked_for_its_version(stubs: Path) -> None:

@@ -26,7 +26,8 @@ ENDS = """
 logging.basicConfig(stream=sys.stdout)
 async def main():
     # All are there before anybody looks: one that is begun meanwhile is known to nobody yet.
-    begun = [await asyncio.create_subprocess_exec("sh", "-c", "read line; exit 3", stdin=pipe) for _ in range(40)]
+    argv = (sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read(); sys.exit(3)")
+    begun = [await asyncio.create_subprocess_exec(*argv, stdin=pipe) for _ in range(20)]
     async def child(each):
         each.stdin.close()
         return await each.wait()
@@ -48,12 +49,24 @@ DEAD = """
 import threading
 from minion.daemon import processes
 processes._LEFT_S = 10.0
-child = subprocess.Popen(["sh", "-c", "exit 3"])
+child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "raise SystemExit(3)"])
 os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 ending = threading.Thread(target=end_orphans, args=(frozenset(),), daemon=True)
 ending.start()
 ending.join(0.3)
 print(ending.is_alive(), child.wait())
+"""
+FOREIGN = """
+import threading
+from minion.daemon import processes
+processes._LEFT_S = 60.0
+child = subprocess.Popen(["sh", "-c", "exit 3"])
+os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+found = []
+ending = threading.Thread(target=lambda: found.append(end_orphans(frozenset())), daemon=True)
+ending.start()
+ending.join(20)
+print(ending.is_alive(), *found)
 """
 
 
@@ -74,6 +87,11 @@ def test_an_orphan_is_ended_and_what_this_program_started_beside_is_not() -> Non
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans come to this process on Linux only")
 def test_the_end_of_a_child_is_left_to_who_started_it() -> None:
     assert played(ENDS) == "[3]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans come to this process on Linux only")
+def test_a_dead_child_that_this_program_cannot_have_started_keeps_nobody_waiting() -> None:
+    assert played(FOREIGN) == "False 1"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans come to this process on Linux only")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minion.sandbox.bubblewrap import PUBLIC_HOST_PATHS, Bind, Envelope, command
+from minion.sandbox.bubblewrap import INSIDE_DOOR, INSIDE_EGRESS, PUBLIC_HOST_PATHS, Bind, Envelope, command
 from minion.sandbox.tool_client import TOOL_HOST
 
 
@@ -20,12 +20,18 @@ def line_of(envelope: Envelope, host_paths: tuple[str, ...] = PUBLIC_HOST_PATHS)
     return command(envelope, bwrap="/bin/bwrap", python=python, tool_host=tool_host, host_paths=host_paths)
 
 
-def test_the_network_is_shared_only_when_the_envelope_says_so() -> None:
-    closed, opened = line_of(Envelope()), line_of(Envelope(network=True))
-    assert "--share-net" not in closed
-    assert "/etc/resolv.conf" not in closed
-    assert "--share-net" in opened
-    assert "/etc/hosts" in opened
+def test_the_network_is_never_shared_and_a_proxy_s_socket_is_the_only_way_out() -> None:
+    closed, opened = line_of(Envelope()), line_of(Envelope(egress="/run-folder/egress"))
+    for line in (closed, opened):
+        assert "--unshare-all" in line
+        assert "--share-net" not in line
+        assert "/etc/resolv.conf" not in line
+        sources = [line[at + 1] for at, word in enumerate(line) if word == "--ro-bind-try"]
+        assert "/etc/hosts" not in sources
+    assert "/run-folder/egress" not in closed
+    assert ("--ro-bind", "/run-folder/egress", INSIDE_EGRESS) in zip(opened, opened[1:], opened[2:], strict=False)
+    assert INSIDE_DOOR not in closed
+    assert INSIDE_DOOR in opened
 
 
 def test_every_namespace_is_demanded_and_nothing_is_merely_tried() -> None:

@@ -284,6 +284,28 @@ def test_a_bad_file_is_told_until_it_is_good_again_and_a_routine_that_is_gone_ne
     played(tmp_path, story)
 
 
+def test_a_question_of_a_run_is_told_and_a_decision_that_holds_the_routine_comes_before_it(
+    tmp_path: Path,
+) -> None:
+    asks = (
+        "INSERT INTO decisions (id, kind, routine_id, routine, question, subject, opened_at)"
+        " VALUES ('dec_q', 'question', 'trig_x', ?, 'May it go?', '{}', ?)"
+    )
+
+    async def story(scene: Scene) -> None:
+        await scene.writer.transact(lambda db: db.execute(asks, (NAME, NOW)))
+        (text,) = await scene.later()
+        assert f"{NAME} asks people: May it go?" in text
+        held = await scene.writer.transact(
+            lambda db: ask_about_lock(db, "trig_x", NAME, {"model": "b"}, ["model"], now=NOW)
+        )
+        (text,) = await scene.later()
+        assert "waits for a decision: model changed" in text
+        assert f"minion decide {held.id} approve" in text
+
+    played(tmp_path, story)
+
+
 def test_a_decision_that_waits_is_told_until_it_is_answered(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
         decision = await scene.writer.transact(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from minion.engines.registry import API_KEY
 from minion.store.slots import prune_slots
 from minion.store.watches import Watched, keep_watched
 from minion.store.writer import Writer
@@ -298,10 +299,40 @@ def test_what_became_of_a_pruned_slot_is_read_from_the_chain(tmp_path: Path) -> 
 # engine
 
 def test_an_engine_that_is_not_there_is_its_own_link(tmp_path: Path) -> None:
-    why = "it could not be started: The engine messages is not installed here."
-    chain = explained(tmp_path, kept(engine="messages"), been_up(), slot("skipped", why))
+    why = "it could not be started: The engine claude-code is not in this version."
+    chain = explained(tmp_path, kept(engine="claude-code"), been_up(), slot("skipped", why))
     assert ends(chain) == ("engine", "broken", "minion routine edit morning-report")
-    assert "The engine messages is not installed here." in chain.sentence
+    assert "The engine claude-code is not in this version." in chain.sentence
+
+
+def test_an_engine_that_lacks_its_key_is_mended_by_giving_it_and_then_by_a_run(tmp_path: Path) -> None:
+    why = f"it could not be started: The engine messages lacks the secret {API_KEY}."
+    for number, changes in enumerate(({"engine": "messages"}, {"engine": "auto"})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        chain = explained(folder, kept(**changes), been_up(), slot("skipped", why))
+        assert ends(chain) == ("engine", "broken", f"minion secret set {API_KEY}")
+        assert f"lacks the secret {API_KEY}" in chain.sentence
+        assert explained(folder, secrets=[API_KEY]).end.fix == "minion run morning-report"
+
+
+def test_an_engine_that_lost_its_key_is_told_before_the_next_slot(tmp_path: Path) -> None:
+    chain = explained(tmp_path, kept(at=LATER, engine="messages"), been_up(LATER, LATER), now=LATER)
+    assert ends(chain) == ("engine", "broken", f"minion secret set {API_KEY}")
+    assert "It is due next" not in chain.sentence
+    assert f"The engine messages lacks the secret {API_KEY}." in chain.sentence
+    assert explained(tmp_path, now=LATER, secrets=[API_KEY]).end.state != "broken"
+
+
+def test_an_engine_that_auto_has_still_to_choose_stops_nothing(tmp_path: Path) -> None:
+    chain = explained(tmp_path, kept(at=LATER), been_up(LATER, LATER), now=LATER, engine="auto")
+    assert ("engine", "holds") in [(link.name, link.state) for link in chain.links]
+
+
+def test_a_model_without_a_price_is_mended_in_the_routine_s_file(tmp_path: Path) -> None:
+    why = "it could not be started: The model 'x' has no price here, so that nothing could cap what it costs."
+    chain = explained(tmp_path, kept(engine="messages"), been_up(), slot("skipped", why))
+    assert ends(chain) == ("slot", "broken", "minion routine edit morning-report")
 
 
 def test_an_engine_that_is_not_there_is_told_before_the_first_slot(tmp_path: Path) -> None:

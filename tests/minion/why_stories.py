@@ -154,6 +154,7 @@ def asked_decision(found: list[str]) -> Step:
 def explained(
     folder: Path, *steps: Step, at: str | None = None, now: str = NOW, daemon: Mapping[str, Any] | None = UP,
     alerts: Mapping[str, str] | None = None, engine: str = "script", files: Sequence[str] = ("morning-report",),
+    secrets: Sequence[str] = (),
 ) -> Chain:  # fmt: skip
     """What is said of the routine after these steps; `at` is what somebody asks about."""
 
@@ -163,7 +164,7 @@ def explained(
                 await step(writer)
 
     asyncio.run(tell())
-    facts = Facts(parse_instant(now), "UTC", engine, daemon, files)
+    facts = Facts(parse_instant(now), "UTC", engine, daemon, files, secrets)
     with read_only(folder / "minion.db") as db:
         kept_ = find_routine(db, "morning-report")
         zone = zone_of(kept_.document, "UTC")

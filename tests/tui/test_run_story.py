@@ -108,7 +108,18 @@ def test_an_event_that_nobody_knows_is_shown_by_its_name_and_what_it_holds() -> 
     story.take(events_of(odd(Teller())))
     assert [step.state for step in story.steps(None)][-1] == "odd"
     step = {"code": "Bash", "kind": "llm_response", "state": "completed", "cost": {"tokens": 1200}}
-    assert told("step.finished", step, {}, None).words == "Bash (answer of the model), tokens 1,200"
+    assert told("step.finished", step, {}, None).words == "Bash (answer of the model), 1,200 tokens"
+
+
+def test_what_a_model_used_and_what_it_asked_are_told_in_words() -> None:
+    used = {"model": "m", "turns": 1, "tokens": 1200, "dollars": 0.004, "input_tokens": 200, "output_tokens": 1000}
+    said = told("usage", used, {}, None)
+    assert said.words == "used of m: 1 turn, 1,200 tokens, $0.0040"
+    assert said.text == "tokens: 200 input, 1,000 output"
+    cut = told("usage", {"model": "m", "turns": 0, "tokens": "odd"}, {}, None)
+    assert cut.words == "used of m: nothing, broken off"
+    asked = told("decision", {"id": "dec_1", "question": "May it?"}, {}, None)
+    assert (asked.words, asked.mark) == ("asked people (dec_1): May it?", "held")
 
 
 def test_a_text_is_bounded_and_one_kept_in_a_file_is_named() -> None:

@@ -16,9 +16,13 @@ from minion.daemon.daemon_log import begin_log
 if __name__ == "__main__":
     home, ahead = Home(Path(sys.argv[1])), Path(sys.argv[2])
 
+    said = "0"
+
     def clock() -> datetime:
-        """The wall clock, and the seconds that the file says now."""
-        return utc_now() + timedelta(seconds=float(ahead.read_text()))
+        """The wall clock, and the seconds that the file says now; as before while it is being written."""
+        global said
+        said = ahead.read_text() or said
+        return utc_now() + timedelta(seconds=float(said))
 
     os.umask(0o077)
     begin_log(home.daemon_log, also_stderr=False)

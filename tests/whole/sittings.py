@@ -32,9 +32,18 @@ class Sat(NamedTuple):
 
 def set_up(home: Home, *arguments: str, stdin: bytes = b"", cwd: Path | None = None) -> Sat:
     """Run `minion setup` for a home in this process, where nobody can be asked, in no checkout unless `cwd` is."""
+    return _sat(home, "setup", *arguments, stdin=stdin, cwd=cwd)
+
+
+def say_secret(home: Home, *arguments: str, stdin: bytes = b"") -> Sat:
+    """Run `minion secret` for a home in this process, with this on its standard input."""
+    return _sat(home, "secret", *arguments, stdin=stdin)
+
+
+def _sat(home: Home, *arguments: str, stdin: bytes, cwd: Path | None = None) -> Sat:
     listening, out, err = Listening("minion"), io.StringIO(), io.StringIO()
     before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin))
-    line = ["--home", str(home.root), "setup", *arguments]
+    line = ["--home", str(home.root), *arguments]
     folder = cwd or next(place for place in home.root.parents if place.is_dir())
     try:
         with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -10,7 +10,7 @@ import pytest
 
 from minion.config import Home
 from tests.skills.repositories import Repository
-from tests.whole.homes import make_home, performed, steps_of, write_routine, write_skill
+from tests.whole.homes import make_home, performed, steps_of, write_routine, write_secrets, write_skill
 
 pytestmark = pytest.mark.heavy
 
@@ -130,7 +130,7 @@ def test_a_push_needs_the_routines_repository_and_a_branch_below_claude(shop: Re
 
 
 def test_what_may_not_be_pushed_fails_by_repository_and_the_rest_is_delivered(tmp_path: Path) -> None:
-    names = ("unchanged", "settings", "servers", "nested", "module", "moved", "good")
+    names = ("unchanged", "settings", "servers", "nested", "module", "moved", "leaks", "named", "good")
     repositories = {}
     for name in names:
         repository = repositories[name] = Repository(tmp_path, name)
@@ -143,6 +143,7 @@ def test_what_may_not_be_pushed_fails_by_repository_and_the_rest_is_delivered(tm
     theirs = moved.commit("Somebody was faster")
     moved.git("checkout", "-q", "main")
     home = home_for(tmp_path, *repositories.values())
+    write_secrets(home, {"shop_token": "hunter2-hunter2"})
     script = [
         "base = os.path.dirname(os.getcwd())",
         "os.chdir(base)",
@@ -151,6 +152,9 @@ def test_what_may_not_be_pushed_fails_by_repository_and_the_rest_is_delivered(tm
         write("nested/lib/.git/config", "[core]\n"),
         write("module/lib/.Git", "gitdir: /elsewhere\n"),
         write("moved/a.txt", "mine\n"),
+        "import base64; told = base64.b64encode(b'it is hunter2' + b'-hunter2 all along')",
+        "open('leaks/notes.bin', 'wb').write(b'\\xff' * 5_000_000 + told)",
+        "open('named/hunter2' + '-hunter2.txt', 'w').close()",
         write("good/a.txt", "better\n"),
     ]
     before = {name: repository.git("for-each-ref") for name, repository in repositories.items()}
@@ -164,6 +168,8 @@ def test_what_may_not_be_pushed_fails_by_repository_and_the_rest_is_delivered(tm
     assert "sub/.MCP.json, a coding client's configuration" in effects["servers"][1]
     assert "holds a git directory (lib/.git)" in effects["nested"][1]
     assert "holds a git directory (lib/.Git)" in effects["module"][1]
+    assert effects["leaks"][1] == "notes.bin holds a secret of this minion, which is never pushed"
+    assert "the name of a file holds a secret" in effects["named"][1]
     # Never by force: the branch of the same name stays where it was.
     assert moved.git("rev-parse", "claude/fix") == theirs
     after = {name: repository.git("for-each-ref") for name, repository in repositories.items()}

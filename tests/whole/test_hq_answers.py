@@ -14,7 +14,7 @@ from minion.hq.answering import answered
 from minion.hq.standing import hello_of
 from server.contract.documents import admit
 from server.contract.joining import Hello
-from tests.whole.homes import at_work, make_home, write_routine, write_skill
+from tests.whole.homes import at_work, make_home, write_routine, write_secrets, write_skill
 
 pytestmark = pytest.mark.heavy
 
@@ -76,4 +76,9 @@ def test_a_minion_says_which_engines_and_skills_it_has_of_its_own(home: Home) ->
 
     hello = admit(Hello, asyncio.run(said()), source="The minion")
     assert (hello.engines, hello.connectors) == (("script",), ())
+    write_secrets(home, {"anthropic_api_key": "sk-ant-of-a-test"})
+    assert asyncio.run(said())["engines"] == ["script", "messages"]
+    home.secrets_file.chmod(0o644)
+    assert asyncio.run(said())["engines"] == ["script"]
+    home.secrets_file.unlink()
     assert {"quick", "write-daily-report"} <= set(hello.skills or ())

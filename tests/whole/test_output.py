@@ -21,7 +21,7 @@ import pytest
 from minion.cli import minion, run
 from minion.commands.context import as_called, program, shown_path
 from minion.commands.presentation import table
-from minion.commands.run import next_commands
+from minion.commands.running import next_commands
 from minion.config import Home
 from minion.spelling import clip
 from tests.whole.homes import clean_environment, command_line

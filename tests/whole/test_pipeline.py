@@ -276,9 +276,12 @@ def test_an_engine_that_is_not_installed_is_refused_before_anything_is_recorded(
     home = make_home(tmp_path)
     write_skill(home, "say", "print('x')")
     write_routine(home, "say", "say")
-    ended = run_cli(home, "run", "say", "--engine", "messages")
-    assert (ended.code, ended.out) == (3, "")
-    assert "The engine messages is not installed here." in ended.err
-    assert "hint: use --engine script" in ended.err
+    for engine, says, hint in (
+        ("claude-code", "The engine claude-code is not in this version.", "hint: choose script or messages"),
+        ("messages", "The engine messages lacks the secret anthropic_api_key.", " secret set anthropic_api_key\n"),
+    ):
+        ended = run_cli(home, "run", "say", "--engine", engine)
+        assert (ended.code, ended.out) == (3, "")
+        assert (says in ended.err, hint in ended.err) == (True, True)
     assert run_cli(home, "runs", "--json").json() == []
     assert os.listdir(home.runs) == []  # noqa: PTH208 - names are enough

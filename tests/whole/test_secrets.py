@@ -9,14 +9,13 @@ import sqlite3
 import subprocess
 import urllib.parse
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from minion.config import Home
+from tests.process_watch import watching_processes
 from tests.whole.homes import (
     at_work,
     clean_environment,
@@ -108,34 +107,6 @@ def leaks(home: Home, canary: str) -> list[str]:
     return [str(path.relative_to(home.root)) for path in files if any(form in path.read_bytes() for form in forms)]
 
 
-@contextmanager
-def watched(canary: str) -> Iterator[list[str]]:
-    """Reads the command line and environment of every process on the machine, again and again, in a thread."""
-    seen: list[str] = []
-    enough = Event()
-    looks = 0
-
-    def look() -> None:
-        nonlocal looks
-        while not enough.is_set():
-            looks += 1
-            for path in [*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")]:
-                try:
-                    if canary.encode() in path.read_bytes():
-                        seen.append(f"{path}: {path.with_name('comm').read_text()}")
-                except OSError:
-                    continue
-
-    thread = Thread(target=look)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        enough.set()
-        thread.join()
-    assert looks > 3
-
-
 async def perform_and_search(home: Home, name: str, canary: str) -> tuple[dict[str, Any], list[str]]:
     """One run, and the leaks while its store is still open, its write-ahead log with it."""
     async with at_work(home) as minion:
@@ -209,16 +180,16 @@ def test_no_process_of_a_run_has_a_secret_in_its_arguments_or_environment(
     home: Home, canary: str, tmp_path: Path
 ) -> None:
     found = tmp_path / "found"
-    with watched(canary) as seen:
+    with watching_processes({canary.encode(): "canary"}) as seen:
         ended = run_cli(home, "run", "looks", "--json", "--input", str(found))
-    assert (seen, ended.code) == ([], 0)
+    assert (seen, ended.code) == ({}, 0)
     # What the skill itself could see, of its own environment and of every process around it.
     assert "PLAIN" in found.read_text()
     assert [form for form in disguises(canary) if form in found.read_bytes()] == []
 
 
 def test_the_watch_sees_a_secret_in_the_arguments_of_a_process(home: Home, canary: str) -> None:
-    with watched(canary) as seen:
+    with watching_processes({canary.encode(): "canary"}) as seen:
         run_cli(home, "run", "looks", "--input", canary)
     assert seen
 

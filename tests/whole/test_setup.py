@@ -11,7 +11,7 @@ import pytest
 
 from minion.app import initialise
 from minion.config import Home, held, load_config
-from minion.engines.registry import AVAILABLE, ENGINES, engine_named
+from minion.engines.registry import API_KEY, ENGINES, INSTALLED, engine_named
 from minion.setup.trials import performed
 from server.contract.refusals import BadDocument, Refused, TrialFailed
 from tests.skills.repositories import Repository
@@ -74,6 +74,7 @@ def test_every_answer_can_be_a_flag_and_is_kept(tmp_path: Path, shop: Repository
         "home": str(home.root), "minion_id": config["minion_id"], "name": "desk", "timezone": "Asia/Tokyo",
         "repositories": repositories, "reports": "outbox", "engine": "script",
         "pays": "nobody: it runs on this machine", "alerts": "command", "notify": config["notify"],
+        "dollars_per_day": 5.0, "dollars_per_month": 50.0,
         "tested": {"repositories": repositories, "message": None, "alert": {"exit_code": 0}},
         "changed": ["name", "timezone", "repositories", "reports", "engine", "alerts", "routine"],
     }  # fmt: skip
@@ -164,8 +165,11 @@ def test_a_home_that_init_made_keeps_its_repository(home: Home, shop: Repository
         (["--reports", "slack"], "no_webhook", 2, "the address of an incoming webhook", "-file FILE"),
         ([*REPORTS, "/nowhere"], "no_webhook_file", 2, "cannot be read", "- for stdin"),
         (["--slack-webhook-file", "-"], "webhook_unused", 2, "neither reports nor alerts", "--reports slack"),
-        (["--engine", "messages"], "engine_missing", 3, "messages is not in this version", "choose script"),
-        (["--engine", "gpt"], "engine_missing", 3, "There is no engine 'gpt'", "choose script"),
+        (["--engine", "messages"], "engine_missing", 3, "lacks the secret anthropic_api_key", "secret set"),
+        (["--engine", "claude-code"], "engine_missing", 3, "is not in this version", "script or messages"),
+        (["--engine", "gpt"], "engine_missing", 3, "The engine 'gpt' is none that there is", "choose script"),
+        (["--dollars-per-day", "much"], "bad_dollars", 2, "'much' is no number of US dollars", "none for no cap"),
+        (["--dollars-per-month", "-1"], "bad_dollars", 2, "'-1' is no number of US dollars", "such as 5"),
         (["--alerts", "command"], "no_command", 2, "need one", "--alert-arg PROGRAM"),
         (["--alert-arg", "no-such-program"], "no_such_program", 2, "There is no program", "whole path"),
         (["--alert-arg", " "], "bad_command", 2, "is blank", "by itself"),
@@ -268,12 +272,36 @@ def test_a_set_up_that_was_cut_off_is_mended_by_the_next(tmp_path: Path, shop: R
 
 def test_the_engines_are_data_and_those_with_a_module_are_here() -> None:
     assert [(entry.name, entry.module is not None) for entry in ENGINES] == [
-        ("script", True), ("messages", False), ("claude-code", False)
+        ("script", True), ("messages", True), ("claude-code", False)
     ]  # fmt: skip
     assert all(entry.what and entry.pays for entry in ENGINES)
-    assert [type(engine_named(name)).__name__ for name in AVAILABLE] == ["ScriptEngine"]
+    assert [type(engine_named(name)).__name__ for name in INSTALLED] == ["ScriptEngine", "MessagesEngine"]
     with pytest.raises(KeyError):
-        engine_named("messages")
+        engine_named("claude-code")
+
+
+@pytest.mark.promise("CLI-6")
+def test_an_engine_that_costs_is_set_up_with_its_key_beforehand_and_its_caps(home: Home) -> None:
+    write_secrets(home, {API_KEY: "sk-ant-of-a-test"})
+    caps = ("--dollars-per-day", "2.5", "--dollars-per-month", "none")
+    ended = set_up(home, "--engine", "messages", *caps, "--json")
+    assert (ended.code, ended.json()["changed"]) == (0, ["engine", "dollars_per_day", "dollars_per_month"])
+    said = config_of(home)
+    assert (said["engine"], said["dollars_per_day"], said["dollars_per_month"]) == ("messages", 2.5, None)
+    told = set_up(home).out
+    assert "who pays      your API key, billed per token; at most $2.5 a day\n" in told
+    assert set_up(home, "--engine", "auto", "--json").json()["pays"] == "said of each routine when it is saved"
+    home.secrets_file.unlink()
+    # What is not answered otherwise is not asked about: it may be somebody's hand, as before.
+    assert set_up(home, "--name", "other", "--json").json()["changed"] == ["name"]
+
+
+def test_the_remedy_for_a_missing_key_is_one_that_a_fresh_home_can_follow(tmp_path: Path) -> None:
+    ended = set_up(Home(tmp_path / "fresh"), "--engine", "messages")
+    steps = ended.err.splitlines()[1].removeprefix("hint: ").split(", then ")
+    assert [" ".join(step.split()[-3:]) for step in steps] == [
+        "it up without", "secret set anthropic_api_key", "setup --engine messages"
+    ]  # fmt: skip
 
 
 @pytest.mark.promise("DOC-2")

@@ -13,10 +13,11 @@ import pytest
 
 from minion.commands.questions import Questions, one_of, words_of
 from minion.config import Home
+from minion.secrets_file import read_secrets
 from server.contract.refusals import BadUse
 from tests.skills.repositories import Repository
 from tests.whole.homes import clean_environment, command_line, make_home
-from tests.whole.sittings import contents
+from tests.whole.sittings import contents, leaks
 from tests.whole.terminals import END_OF_INPUT, INTERRUPT, Terminal, at_terminal
 
 QUESTIONS = (
@@ -49,8 +50,8 @@ def test_a_newcomer_answers_six_questions_and_is_asked_again_after_a_wrong_answe
         terminal.wait_for("'fax' is none of the answers")
         terminal.type("or slack [outbox]: ", "")
         terminal.wait_for("claude-code  your Claude Code sign-in (not in this version)")
-        terminal.type("which one [script]: ", "messages")
-        terminal.wait_for("The engine messages is not in this version")
+        terminal.type("which one [script]: ", "claude-code")
+        terminal.wait_for("The engine claude-code is not in this version")
         terminal.type("which one [script]: ", "")
         assert not home.root.exists()
         terminal.type("none, slack or command [none]: ", "command")
@@ -68,6 +69,27 @@ def test_a_newcomer_answers_six_questions_and_is_asked_again_after_a_wrong_answe
     assert config["repositories"] == [str(shop.folder)]
     assert config["notify"][0]["command"][1:] == ["a b"]
     assert json.loads((home.routines / "morning-report.json").read_bytes())["repositories"] == [str(shop.folder)]
+
+
+@pytest.mark.promise("CLI-6")
+def test_the_key_of_an_engine_is_asked_for_unseen_and_kept_where_only_its_owner_reads(tmp_path: Path) -> None:
+    home, key = Home(tmp_path / "home"), "sk-ant-typed-unseen-0123456789"
+    flags = ("--name", "desk", "--timezone", "UTC", "--repo", "none", "--reports", "outbox", "--alerts", "none")
+    with asked(home, tmp_path, *flags) as terminal:
+        terminal.type("which one [script]: ", "messages")
+        terminal.type("not shown as you type: ", "")
+        terminal.wait_for("The engine messages lacks the secret anthropic_api_key.")
+        terminal.type("which one [script]: ", "messages")
+        terminal.type("not shown as you type: ", key)
+        terminal.type("may spend a day, or none for no cap [5]: ", "lots")
+        terminal.wait_for("'lots' is no number of US dollars")
+        terminal.type("may spend a day, or none for no cap [5]: ", "$2")
+        terminal.type("may spend a month, or none for no cap [50]: ", "none")
+        assert terminal.ended() == 0
+    config = json.loads(home.config_file.read_bytes())
+    assert (config["engine"], config["dollars_per_day"], config["dollars_per_month"]) == ("messages", 2.0, None)
+    assert read_secrets(home.secrets_file) == {"anthropic_api_key": key}
+    assert (key in terminal.shown, leaks(home, key)) == (False, [])
 
 
 @pytest.mark.promise("CLI-6")
