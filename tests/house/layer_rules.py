@@ -8,7 +8,7 @@ CLOCK_TYPE = "minion.clock.Clock"
 # What a minion may know of the contract: modules that load in milliseconds. The others need pydantic.
 PURE = frozenset(
     {"schedule", "catch_up", "cron", "phrases", "layout", "run", "topology", "quota", "refusals", "digest"}
-    | {"redaction", "processes", "wire"}
+    | {"redaction", "processes", "wire", "prices", "policy", "estimates", "egress"}
 )
 PURE_THIRD_PARTY = frozenset({"croniter"})
 
@@ -23,6 +23,7 @@ _MINION_ROOMS = (
     "minion.clock",
     "minion.terminal",
     "minion.config",
+    "minion.models",
     "minion.secrets_file",
     "minion.routines",
     "minion.skills",
@@ -40,6 +41,7 @@ _MINION_ROOMS = (
     "minion.socket_place",
     "minion.daemon_client",
     "minion.asking",
+    "minion.foresight",
     "minion.release",
     "minion.standing",
     "minion.why",
@@ -90,11 +92,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "server.commands": ("server",),
     "server.cli": ("server",),
     "minion.wire": (CONTRACT,),
+    "minion.models": (CONTRACT, "minion.config"),
     "minion.clock": (),
     "minion.terminal": (),
     "minion.process_table": (),
-    "minion.config": (CONTRACT, "minion.process_table"),
-    "minion.secrets_file": (CONTRACT, "minion.config"),
+    "minion.settings": (CONTRACT,),
+    "minion.config": (CONTRACT, "minion.process_table", "minion.settings"),
+    "minion.secrets_file": (CONTRACT, "minion.config", "minion.settings"),
     # A package's face hands nothing on; each module of it has an entry of its own.
     "minion.routines": (),
     "minion.skills": (),
@@ -127,11 +131,18 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.routines.process_file": (CONTRACT,),
     "minion.routines.added": ("minion.store",),
     "minion.routines.telling": ("minion.config",),
+    "minion.routines.secret_users": (
+        *(CONTRACT, "minion.config", "minion.engines.registry", "minion.skills.inventory"),
+    ),
+    "minion.routines.engines": (
+        *(CONTRACT, "minion.config", "minion.engines.registry", "minion.secrets_file", "minion.skills.loader"),
+    ),
     "minion.routines.keeping": (
         CONTRACT,
         "minion.config",
         "minion.admission",
         "minion.engines",
+        "minion.models",
         "minion.repositories",
         "minion.routines",
         "minion.skills.loader",
@@ -181,10 +192,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # A child that only looks, and one that performs one effect: processes of their own, as a runner is.
     "minion.runner.reading_back": (*_RUNNER, "minion.secrets_file"),
     "minion.runner.redelivering": (*_RUNNER, "minion.secrets_file"),
+    "minion.runner.counting": (*_RUNNER, "minion.secrets_file"),
     "minion.daemon": (
         CONTRACT,
         "minion.wire",
         "minion.config",
+        "minion.engines.registry",
+        "minion.models",
         "minion.process_table",
         "minion.routines.files",
         "minion.skills.loader",
@@ -196,6 +210,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         CONTRACT,
         "minion.config",
         "minion.daemon_client",
+        "minion.models",
+        "minion.routines.engines",
         "minion.routines.files",
         "minion.routines.telling",
         "minion.wire",
@@ -219,6 +235,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.doctor.__main__": ("minion.clock", "minion.config", "minion.doctor"),
     "minion.app": (CONTRACT, *_MINION_ROOMS),
     "minion.release": (),
+    # A run that is not made, put together as `minion.app` does, through readers only.
+    "minion.foresight": (
+        *(CONTRACT, "minion.admission", "minion.config", "minion.daemon.orders", "minion.daemon.question"),
+        *("minion.daemon.triggers", "minion.engines.registry", "minion.models", "minion.repositories"),
+        *("minion.routines", "minion.runner.rehearsal", "minion.secrets_file", "minion.settings"),
+        *("minion.skills.loader", "minion.spelling", "minion.store", "minion.wire", "minion.foresight"),
+        "minion.daemon.allowance",
+    ),
     "minion.standing": (CONTRACT, "minion.config", "minion.store", "minion.daemon.timetable"),
     "minion.hq": (
         CONTRACT,
@@ -230,6 +254,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.store",
         "minion.daemon.triggers",
         "minion.engines.registry",
+        "minion.secrets_file",
         "minion.owner",
         "minion.hq",
         CLOCK_TYPE,
@@ -252,6 +277,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "minion.config",
         "minion.daemon_client",
         "minion.routines.files",
+        "minion.secrets_file",
         "minion.store",
         "minion.why",
     ),
@@ -326,37 +352,3 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "minion.cli": (CONTRACT, "minion"),
 }
-
-# Libraries that only these modules may import: a database has one room, a command line is a door, and a
-# process that must stay small loads no document models.
-AT_HOME: dict[str, tuple[str, ...]] = {
-    "click": ("server.cli", "server.commands", "minion.cli", "minion.commands"),
-    "sqlite3": ("server.storage", "server.queue", "minion.store"),
-    "aiosqlite": ("minion.store",),
-    "sqlalchemy": ("server",),
-    "pydantic": ("server", "minion.check", "minion.admission"),
-    "pydantic_core": ("server", "minion.check", "minion.admission"),
-    "yaml": ("server", "minion.check", "minion.admission"),
-    "mcp": ("server",),
-    "anthropic": ("minion.engines",),
-    "textual": ("minion.tui",),
-}
-READS_DOCUMENTS = ("minion.check", "minion.admission")
-
-READS_ENVIRONMENT = frozenset(
-    {"server/config.py", "minion/config.py", "minion/terminal.py", "minion/sandbox/tool_host.py"}
-)
-READS_CLOCK = frozenset({"server/clock.py", "minion/clock.py"})
-CATCHES_ALL = frozenset(
-    {
-        "minion/always_on.py",
-        "minion/due_runs.py",
-        "minion/on_watch.py",
-        "minion/daemon/local_api.py",
-        "minion/cli.py",
-        # What is caught there is raised where it is waited for.
-        "minion/tui/aside.py",
-        "server/cli.py",
-        "server/storage/writing.py",
-    }
-)

@@ -5,17 +5,8 @@ from __future__ import annotations
 import ast
 import sys
 
-from tests.house.layer_rules import (
-    AT_HOME,
-    CATCHES_ALL,
-    CONTRACT,
-    MAY_IMPORT,
-    PURE,
-    PURE_THIRD_PARTY,
-    READS_CLOCK,
-    READS_DOCUMENTS,
-    READS_ENVIRONMENT,
-)
+from tests.house.home_rules import AT_HOME, CATCHES_ALL, READS_CLOCK, READS_DOCUMENTS, READS_ENVIRONMENT
+from tests.house.layer_rules import CONTRACT, MAY_IMPORT, PURE, PURE_THIRD_PARTY
 from tests.house.source_tree import Source, imports, tree_of, uses, within
 
 _ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv")
@@ -28,6 +19,11 @@ _CLOCKS = (
     "time.time_ns",
     "time.clock_gettime",
     "time.clock_gettime_ns",
+)
+# The tool host, and what it imports from beside its own file.
+RUN_INSIDE = frozenset(
+    f"minion/sandbox/{name}.py"
+    for name in ("tool_host", "tool_requests", "kernel_doors", "file_tools", "file_search", "door")
 )
 _EVERYTHING = frozenset({"Exception", "BaseException"})
 
@@ -77,9 +73,9 @@ def standard_library_breaches(source: Source, beside: frozenset[str] = frozenset
 
 
 def runs_alone(path: str) -> bool:
-    """Whether the file is started by itself inside the sandbox: the tool host and the scripts of skills."""
+    """Whether the file runs inside the sandbox without the house: the tool host's, and the scripts of skills."""
     parts = path.split("/")
-    return path == "minion/sandbox/tool_host.py" or (parts[0] == "skills" and parts[2:3] == ["scripts"])
+    return path in RUN_INSIDE or (parts[0] == "skills" and parts[2:3] == ["scripts"])
 
 
 def environment_breaches(source: Source) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.house import layers
@@ -9,9 +11,9 @@ from tests.house.source_tree import ROOT, Checker, Source, gathered, sources
 
 
 def scripts_beside(source: Source) -> frozenset[str]:
-    """A skill brings the other files of its `scripts` folder along; the tool host brings nothing."""
+    """A skill brings the other files of its `scripts` folder along; the tool host brings its own modules."""
     if not source.path.startswith("skills/"):
-        return frozenset()
+        return frozenset(Path(path).stem for path in layers.RUN_INSIDE)
     return frozenset(path.stem for path in (ROOT / source.path).parent.glob("*.py"))
 
 

@@ -10,8 +10,10 @@ from tests.house.promise_marks import promise_marks, repeated_ids
 from tests.house.source_tree import ROOT, Source, sources
 from tests.promises import PROMISES
 
-ROOMS = ("RUN", "RES", "EFF", "ENV", "CAP", "STO", "DMN", "UPG", "SVC", "WAT", "CLI", "DOC", "SKL", "LED", "HQ",
-         "PCF", "AUD", "TOK", "MCP", "WEB", "DEC", "INB", "HQM", "CLA", "GIV", "JOI", "TUI")  # fmt: skip
+ROOMS = (
+    "RUN", "RES", "EFF", "ENV", "CAP", "STO", "DMN", "UPG", "SVC", "WAT", "CLI", "DOC", "SKL", "LED", "HQ", "PCF",
+    "AUD", "TOK", "MCP", "WEB", "DEC", "INB", "HQM", "CLA", "GIV", "JOI", "TUI", "MOD", "BUD", "NET", "POL",
+)  # fmt: skip
 
 
 def marked() -> set[str]:
