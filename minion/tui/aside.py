@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -33,7 +34,9 @@ async def aside(work: Callable[[], T]) -> T:
     """What `work` answers, or raises; done beside the event loop.
 
     A thread of asyncio's own pool would be waited for when the program ends, however long a daemon says nothing.
+    `work` has the context of who asked, as with such a thread: else a screen that has just ended finds no app.
     """
+    context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
@@ -47,7 +50,7 @@ async def aside(work: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            done: tuple[T | None, Exception | None] = (work(), None)
+            done: tuple[T | None, Exception | None] = (context.run(work), None)
         except Exception as problem:  # noqa: BLE001 - it is raised where it is waited for
             done = (None, problem)
         try:

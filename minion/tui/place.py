@@ -70,9 +70,8 @@ class Place(Deeds):
 
     def renew(self) -> None:
         """Show what is known now: something was found, sought or read, or time went by."""
-        if not self.is_attached or not self.query(Masthead):
+        if not self._renew_head():
             return
-        self._renew_head()
         if self.found is None and self.refusal is None:
             return
         try:
@@ -81,9 +80,14 @@ class Place(Deeds):
             for listing in self.query(Listing):
                 listing.show(refused(refusal, listing.room))
 
-    def _renew_head(self) -> None:
-        head = self.query_one(Masthead)
+    def _renew_head(self) -> bool:
+        """Whether there is a head: not before the screen is made, nor once it is gone."""
+        heads = self.query(Masthead)
+        if not self.is_attached or not heads:
+            return False
+        head = heads.first()
         head.snapshot, head.now = self.minion.snapshot, self.minion.clock()
+        return True
 
     def on_mount(self) -> None:
         """Show at once what is known already."""
