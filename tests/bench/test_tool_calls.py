@@ -46,7 +46,7 @@ def raw(work: Path, *argv: str) -> Contender:
 @pytest.mark.bench
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is not installed")
 def test_tool_calls_through_the_sandbox_beside_bare_programs(tmp_path: Path) -> None:
-    fill(tmp_path / "work")
+    fill(tmp_path / "yard")
     turn = iter(range(10**9))
 
     def edit() -> dict[str, Any]:

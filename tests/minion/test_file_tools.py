@@ -51,7 +51,7 @@ def test_what_is_written_lies_there_and_can_be_edited(tmp_path: Path, sandboxed:
         (True, "Overwrote new/deep/a.txt (3 lines)."),
         (True, "Replaced 1 occurrence in new/deep/a.txt (at line 1)."),
     ]
-    folder = tmp_path / "work/new/deep"
+    folder = tmp_path / "yard/new/deep"
     assert (folder / "a.txt").read_text() == "a = 3\nb = 2\nc = 2"
     assert [path.name for path in folder.iterdir()] == ["a.txt"]
 
@@ -139,7 +139,7 @@ def test_an_answer_keeps_within_the_bytes_that_it_may_have_whatever_it_holds(tmp
 @pytest.mark.parametrize("tool", ["read", "edit", "write", "grep"])
 def test_what_could_block_or_never_end_is_refused(tmp_path: Path, tool: str) -> None:
     (tmp_path / "yard").mkdir()
-    os.mkfifo(tmp_path / "work/pipe")
+    os.mkfifo(tmp_path / "yard/pipe")
     given = {"edit": {"old": "a", "new": "b"}, "write": {"content": "x"}, "grep": {"pattern": "x"}}.get(tool, {})
     with socket.socket(socket.AF_UNIX) as door:
         here = Path.cwd()
@@ -182,10 +182,10 @@ def test_a_call_that_cannot_be_done_is_answered_in_one_sentence(
     tmp_path: Path, tool: str, given: dict[str, str], sentence: str
 ) -> None:
     put(tmp_path, "a", "one\n")
-    (tmp_path / "work/folder").mkdir()
-    (tmp_path / "work/circle").symlink_to("circle")
+    (tmp_path / "yard/folder").mkdir()
+    (tmp_path / "yard/circle").symlink_to("circle")
     assert ask_file(tmp_path, tool, **given) == (False, sentence)
-    assert (tmp_path / "work/a").read_text() == "one\n"
+    assert (tmp_path / "yard/a").read_text() == "one\n"
 
 
 def test_an_edit_says_how_often_and_where_the_text_was_found(tmp_path: Path) -> None:
@@ -215,14 +215,14 @@ def test_an_edit_across_lines_finds_its_place_in_a_file_of_windows(tmp_path: Pat
 def test_a_changed_file_keeps_its_mode_and_a_link_to_it_stays_a_link(tmp_path: Path) -> None:
     path = put(tmp_path, "run.sh", "#!/bin/sh\n")
     path.chmod(0o751)
-    (tmp_path / "work/link").symlink_to("run.sh")
+    (tmp_path / "yard/link").symlink_to("run.sh")
 
     async def story(bench: Bench) -> None:
         assert (await bench.file("edit", path="link", old="/bin/sh", new="/bin/bash"))[0]
         assert (await bench.file("write", path="run.sh", content="#!/bin/bash\ntrue\n"))[0]
 
     on_bench(tmp_path, story)
-    assert (tmp_path / "work/link").is_symlink()
+    assert (tmp_path / "yard/link").is_symlink()
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("#!/bin/bash\ntrue\n", 0o751)
 
 
@@ -230,7 +230,7 @@ def test_a_changed_file_keeps_its_mode_and_a_link_to_it_stays_a_link(tmp_path: P
 def test_in_a_sandbox_a_path_outside_leads_nowhere_and_nothing_but_its_folders_is_written(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("canary")
     put(tmp_path, "a", "x")
-    (tmp_path / "work/out").symlink_to(tmp_path / "secret")
+    (tmp_path / "yard/out").symlink_to(tmp_path / "secret")
 
     async def story(bench: Bench) -> list[tuple[bool, str]]:
         return [

@@ -156,7 +156,7 @@ def test_output_beyond_the_cap_comes_back_by_its_beginning_and_its_end(tmp_path:
 def test_the_text_of_a_command_is_bash_s_own_source_and_nothing_more(tmp_path: Path, hostile: str) -> None:
     (result,) = commands(tmp_path, hostile)
     assert result.exit == 0
-    assert not (tmp_path / "work/broken").exists()
+    assert not (tmp_path / "yard/broken").exists()
 
 
 def test_a_command_has_no_input_and_no_arguments(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_command_is_stopped_at_its_own_limit_or_at_what_is_left(tmp_path: Path
 
 def test_a_search_that_hangs_is_stopped_with_a_way_on(tmp_path: Path) -> None:
     (tmp_path / "yard").mkdir()
-    (tmp_path / "work/a").write_text("a" * 50 + "!")
+    (tmp_path / "yard/a").write_text("a" * 50 + "!")
     (answer,) = calls(tmp_path, ("grep", {"pattern": "(a+)+$"}), timeout_s=0.4)
     assert answer.text == "grep was stopped at the limit of 0.4 s: try a simpler pattern or a narrower path."
     assert answer.failed
@@ -184,7 +184,7 @@ def test_no_half_of_a_long_secret_is_left_where_output_was_cut_before_it_came_he
 
 def test_a_long_line_is_cut_after_two_thousand_characters(tmp_path: Path) -> None:
     (tmp_path / "yard").mkdir()
-    (tmp_path / "work/a").write_text("x" * 9_000 + "\nshort\n")
+    (tmp_path / "yard/a").write_text("x" * 9_000 + "\nshort\n")
     (answer,) = calls(tmp_path, ("read", {"path": "a"}))
     first, second = answer.text.split("\n")
     assert (len(first), first[-14:]) == (2_000 + 13, "x … (line cut)")
@@ -229,7 +229,7 @@ def test_a_host_that_is_gone_is_said_and_raises_nothing(tmp_path: Path) -> None:
 def test_calls_at_once_are_answered_each_for_itself(tmp_path: Path) -> None:
     (tmp_path / "yard").mkdir()
     for number in range(20):
-        (tmp_path / f"work/{number}").write_text(f"file {number}\n")
+        (tmp_path / f"yard/{number}").write_text(f"file {number}\n")
 
     async def story(bench: Bench) -> list[Answer]:
         workbench = bench.workbench()
