@@ -1,13 +1,15 @@
 """One conversation with a model, kept line by line in the run's folder, so that an interrupted run can go on.
 
-`transcript.ndjson` (0600) has a line for each message as it was sent or said, and one for each thing a task has
-come to so far. What a secret was is not in it: texts are redacted before they become part of a conversation.
+`transcript.ndjson` (0600) has a line for each message as it was sent or said, one for each thing a task has come
+to so far, and one for each thing that a run may do only so often. What a secret was is not in it: texts are
+redacted before they become part of a conversation.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,7 @@ class Conversation:
         self.task: int | None = None
         self.tasks: set[int] = set()
         self.progress = Progress()
+        self._counts: Counter[str] = Counter()
 
     @classmethod
     def begun(cls, run_dir: Path) -> Conversation:
@@ -92,6 +95,14 @@ class Conversation:
         said = {"effects": self.progress.effects, "failed": self.progress.failed, "claim": self.progress.claim}
         self._keep({"task": self.task, "progress": said})
 
+    def count(self, what: str, most: int) -> bool:
+        """Count one more of what the run, with all its resumptions, may have `most` of; False when it had them."""
+        if self._counts[what] >= most:
+            return False
+        self._counts[what] += 1
+        self._keep({"task": self.task, "counts": self._counts})
+        return True
+
     def settle(self, why: str) -> None:
         """Answer every tool call that has no answer: the API takes no conversation with one left open."""
         left = [block["id"] for block in self._open_calls()]
@@ -123,6 +134,8 @@ class Conversation:
             self.tasks.add(line["task"])
         if "progress" in line:
             self.progress = Progress(**line["progress"])
+        elif "counts" in line:
+            self._counts = Counter({what: int(times) for what, times in line["counts"].items()})
         else:
             self._append(line["role"], list(line["content"]))
 

@@ -57,7 +57,7 @@ class MessagesSession:
         self._stage = stage
         self._ledger = stage.ledger
         self._conversation = conversation
-        self._tools = ToolCalls(stage, ServedTools(stage, conversation.note))
+        self._tools = ToolCalls(stage, ServedTools(stage, conversation))
         order = stage.order
         assert stage.api is not None  # noqa: S101 - the engine opens no session without
         self._caller = ModelCaller(

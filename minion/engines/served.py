@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from minion.engines.base import Stage, StagedEffect
-from minion.engines.conversation import Progress
+from minion.engines.conversation import Conversation, Progress
 from minion.wire import OrderedSkill
 from server.contract.quota import EFFECTS_PER_RUN
 from server.contract.run import EFFECT_KINDS, GAP_TYPES, OUTCOMES
@@ -23,7 +23,7 @@ from server.contract.topology import code_for, is_code
 
 _CODE: Final = "must be TSK-, SCR- or LLM- and capitals, digits, hyphens"
 _STATES: Final = ("completed", "failed", "skipped")
-# What one session may put before people: beyond that nobody would read any of it.
+# What one run may put before people: beyond that nobody would read any of it.
 _MOST_QUESTIONS: Final = 10
 _MOST_GAPS: Final = 40
 _LARGEST_FILE: Final = 100_000
@@ -57,14 +57,13 @@ class Task:
 
 
 class ServedTools:
-    """The runner's tools for one session. `note` keeps what the task has come to."""
+    """The runner's tools for one session; its conversation keeps what they have come to."""
 
-    def __init__(self, stage: Stage, note: Callable[[], None]) -> None:
+    def __init__(self, stage: Stage, conversation: Conversation) -> None:
         self._stage = stage
-        self._note = note
+        self._conversation = conversation
         self._canonical = {code for block in stage.order.blocks for code in block.steps}
         self._rigid = {code for block in stage.order.blocks if block.kind == "rigid" for code in block.steps}
-        self._questions = self._gaps = 0
         self.names: Mapping[str, Callable[[Task, Mapping[str, Any]], Awaitable[Served]]] = {
             "load_skill_file": self._load, "report_step": self._step, "record_gap": self._gap,
             "ask_decision": self._ask, "stage_effect": self._effect, "report_execution": self._report,
@@ -78,11 +77,11 @@ class ServedTools:
             return Served(f"Not done: {wrong}", failed=True)
 
     async def lack(self, gap_type: str, code: str, description: str) -> bool:
-        """Record a gap; whether it was, or the session has recorded as many as it may."""
-        self._gaps += 1
-        if self._gaps <= _MOST_GAPS:
-            await self._stage.ledger.gap(gap_type, code, description)
-        return self._gaps <= _MOST_GAPS
+        """Record a gap; whether it was, or the run has recorded as many as it may."""
+        if not self._conversation.count("gaps", _MOST_GAPS):
+            return False
+        await self._stage.ledger.gap(gap_type, code, description)
+        return True
 
     async def observe(self, task: Task, tool: str) -> None:
         """Log the step that the task's skill maps a tool to, if it maps it to one."""
@@ -119,7 +118,7 @@ class ServedTools:
         if code == task.code:
             if state == "failed":
                 task.progress.failed = summary
-                self._note()
+                self._conversation.note()
                 return Served("Noted: this task failed. End your turn with what people should know.")
             return Served("This task's own step is logged by the runner; its end is the end of your turn.")
         if code not in self._canonical:
@@ -146,10 +145,9 @@ class ServedTools:
         if self._stage.order.policy.asks_nobody:
             why = "runs of this variant ask nobody. Decide within what the routine says, or stop."
             return await self._denied("ask_decision", why)
-        if self._questions == _MOST_QUESTIONS:
+        if not self._conversation.count("questions", _MOST_QUESTIONS):
             why = f"a run asks {_MOST_QUESTIONS} questions, and they are asked."
             return await self._denied("ask_decision", why)
-        self._questions += 1
         decision = await self._stage.ledger.ask(question)
         async with self._stage.ledger.step("ask_decision", kind="decision", given=question) as end:
             end.out = decision
@@ -177,7 +175,7 @@ class ServedTools:
             await self.lack("permission", code, f"{kind}:{target[:100]} was refused: {refusal}.")
             return Served(f"Refused: {refusal}. It will not happen; do not stage it again.", failed=True)
         task.progress.effects.append({"kind": kind, "target": target, "body": body, "path": path, "title": title})
-        self._note()
+        self._conversation.note()
         return Served(f"Staged: {kind}:{target}. It is performed after the last task, if this one completes.")
 
     async def _report(self, task: Task, given: Mapping[str, Any]) -> Served:
@@ -190,7 +188,7 @@ class ServedTools:
         if task.progress.claim is not None:
             return Served("The report was made: a second one is not taken.", failed=True)
         task.progress.claim = {"outcome": outcome, "summary": summary, "details": details or ""}
-        self._note()
+        self._conversation.note()
         return Served("Taken. End your turn.")
 
     async def _denied(self, what: str, why: str) -> Served:

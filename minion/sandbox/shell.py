@@ -21,9 +21,10 @@ LONGEST_COMMAND: Final = 200_000  # characters
 # outside. The command itself comes on stdin and is data until bash reads it as its own source.
 #
 # All that bash can print to be read again is written, its own variables too: to tell them apart would take longer
-# than to write them, and most cannot be set. No `$(…)`: a fork costs as much as all the rest. Options are written
-# only where they differ from those at the start, and set last. `trap` is wrapped, because a command's own trap on
-# EXIT would stand in the way of ours: it is run after ours. In a subshell it is bash's own again.
+# than to write them, and most cannot be set. No `$(…)`, nothing that is no builtin, and the number of the state as
+# a comment: a fork costs as much as all the rest. Options are written only where they differ from those at the
+# start, and set last. `trap` is wrapped, because a command's own trap on EXIT would stand in the way of ours: it
+# is run after ours. In a subshell it is bash's own again.
 _BASH: Final = r"""
 unset BASH_EXECUTION_STRING
 shopt -s expand_aliases
@@ -31,6 +32,7 @@ shopt -s expand_aliases
 __minion_a= __minion_b=
 [[ ! -f $1/a ]] || IFS= read -r __minion_a < "$1/a"
 [[ ! -f $1/b ]] || IFS= read -r __minion_b < "$1/b"
+__minion_a=${__minion_a#"#"} __minion_b=${__minion_b#"#"}
 case $__minion_a in ''|*[!0-9]*) __minion_a=0 ;; esac
 case $__minion_b in ''|*[!0-9]*) __minion_b=0 ;; esac
 if ((__minion_a > __minion_b)); then
@@ -75,7 +77,7 @@ __minion_again() { return "$__minion_status"; }
 __minion_save() {
   __minion_status=$?
   {
-    builtin echo "$__minion_number"
+    builtin echo "#$__minion_number"
     if [[ $SHELLOPTS:${BASHOPTS-} != "$__minion_plain" ]]; then
       builtin echo "__minion_options() {"; builtin shopt -p; builtin set +o; builtin echo "}"
     fi

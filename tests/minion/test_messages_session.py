@@ -170,6 +170,27 @@ def test_an_interrupted_task_goes_on_where_it_was_with_what_it_had_staged(tmp_pa
 
 
 @pytest.mark.promise("MOD-3")
+def test_what_a_run_may_put_before_people_is_counted_over_its_interruptions(tmp_path: Path) -> None:
+    asked = [use("ask_decision", question=f"May I do {number}?") for number in range(6)]
+    lack = {"gap_type": "tool", "requested_code": "TSK-FLY", "description": "No wings."}
+    lacked = [use("record_gap", **lack) for _ in range(25)]
+
+    async def work() -> None:
+        turns = ([*asked, *lacked], DONE)
+        with scripted(*turns, *turns) as api:
+            order = order_in(tmp_path, api, a_skill(tmp_path, "one"), a_skill(tmp_path, "two"))
+            async with session_of(order, api) as opened:
+                done = await opened.session.skill(order.skills[0], [], timeout_s=20)
+            assert (len(opened.ledger.questions), len(opened.ledger.gaps)) == (6, 25)
+            async with session_of(resumed(order), api) as opened:
+                await opened.session.skill(order.skills[1], [("one", done)], timeout_s=20)
+            assert (len(opened.ledger.questions), len(opened.ledger.gaps)) == (4, 15)
+            assert "asks 10 questions" in " ".join(api.results(failed=True))
+
+    asyncio.run(work())
+
+
+@pytest.mark.promise("MOD-3")
 def test_without_its_transcript_a_run_goes_on_with_what_its_tasks_came_to(tmp_path: Path) -> None:
     async def work() -> None:
         with scripted(DONE) as api:

@@ -172,6 +172,20 @@ def test_the_first_folder_is_the_given_one_and_again_where_its_own_is_gone(tmp_p
     assert said(third) == f"{work}\n"
 
 
+def test_what_carries_over_starts_no_program_of_the_path(tmp_path: Path) -> None:
+    # The state's own number once stood in its file as a line by itself, which bash took for a program's name.
+    here = tmp_path / "programs"
+    here.mkdir()
+    for number in range(1, 6):
+        program = here / str(number)
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+        program.chmod(0o700)
+    env = {"PATH": f"{here}:/usr/bin:/bin"}
+    *_, last = commands(tmp_path, "x=1", "x=$((x + 1))", "x=$((x + 1))", "echo $x; command -v 3", env=env)
+    assert said(last) == f"3\n{here}/3\n"
+    assert not (tmp_path / "started").exists()
+
+
 def test_variables_from_outside_are_there_and_what_the_session_made_of_them_is_kept(tmp_path: Path) -> None:
     lines = ("echo $A $B; A=changed; unset B", "echo $A ${B-unset}; sh -c 'echo $A'")
     first, second = commands(tmp_path, *lines, env={"A": "a b", "B": "x\ny"})
@@ -189,7 +203,7 @@ def test_a_session_goes_on_from_its_file_in_another_host(tmp_path: Path) -> None
 def test_a_file_of_the_session_that_was_torn_falls_back_to_the_one_before(tmp_path: Path, harm: str) -> None:
     commands(tmp_path, "x=1", "y=1; x=2")
     state = tmp_path / "scratch/.shell"
-    newest = max((state / "a", state / "b"), key=lambda path: int(path.read_text().split()[0]))
+    newest = max((state / "a", state / "b"), key=lambda path: int(path.read_text().split()[0].strip("#")))
     text = newest.read_text()
     newest.unlink()
     if harm == "folder":
@@ -197,7 +211,7 @@ def test_a_file_of_the_session_that_was_torn_falls_back_to_the_one_before(tmp_pa
     elif harm == "fifo":
         os.mkfifo(newest)
     else:
-        newest.write_text({"truncate": text[: len(text) // 2], "empty": "", "nonsense": "9999\n'(\0"}[harm])
+        newest.write_text({"truncate": text[: len(text) // 2], "empty": "", "nonsense": "#9999\n'(\0"}[harm])
     first, second, third = commands(tmp_path, "echo $x; z=3", "echo $x$z", "echo $x$z")
     assert said(first) == "1\n"
     assert said(third)[0] == "1"
