@@ -36,8 +36,14 @@ def test_the_end_of_the_loop_waits_for_nothing_that_is_done_aside() -> None:
     done = threading.Event()
 
     async def asked() -> None:
-        waiting = asyncio.ensure_future(aside(lambda: done.wait(60)))
-        await asyncio.sleep(0)
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+        def work() -> bool:
+            loop.call_soon_threadsafe(begun.set)
+            return done.wait(60)
+
+        waiting = asyncio.ensure_future(aside(work))
+        await begun.wait()
         waiting.cancel()
 
     asyncio.run(asked())
