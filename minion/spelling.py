@@ -72,6 +72,13 @@ def decision_words(kind: str) -> DecisionWords:
     return _DECISIONS.get(kind, _HELD)
 
 
+def answer_words(question: Mapping[str, Any]) -> str:
+    """What has come of a question that a run asked people."""
+    if question["state"] == "open":
+        return f"waits for an answer: {question['decision']}"
+    return {"approve": "approved", "reject": "rejected"}.get(question["state"], "asked elsewhere")
+
+
 def spell_dollars(amount: float) -> str:
     """US dollars to the cent; less than one cent to a hundredth of it."""
     return f"${amount:.4f}" if 0 < amount < 0.01 else f"${amount:,.2f}"

@@ -240,7 +240,7 @@ _WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]]] = {
     "report": lambda data: (f"report: {data['outcome']}, filed by the {data['filed_by']}", _text(data["summary"])),
     "report.claimed": lambda data: (f"its session reported {data['outcome']}", _text(data["summary"])),
     "gap": lambda data: (f"gap: {data['requested_code']}", data["description"]),
-    "decision": lambda data: (f"asked people ({data['id']})", _text(data["question"])),
+    "decision": lambda data: ("asked people", _text(data["question"])),
     "usage": _usage,
     "log": _log,
 }

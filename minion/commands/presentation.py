@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from minion.commands.context import shown_path
-from minion.spelling import MARKS, MEANINGS, STEP_KINDS, clip, spell_cost, took
+from minion.spelling import MARKS, MEANINGS, STEP_KINDS, answer_words, clip, spell_cost, took
 
 
 def mark(word: str) -> str:
@@ -99,6 +99,8 @@ def facts(run: Mapping[str, Any], *, verbose: bool = False) -> list[str]:
         lines.append(f"effect     {mark(effect['state'])}  {effect['kind']}:{effect['target']}{where}{detail}")
     for gap in run["gaps"]:
         lines.append(f"gap        {gap['requested_code']}  {gap['description']}")
+    for asked in run["questions"]:
+        lines.append(f"asked      {clip(asked['question'], 400)}  ({answer_words(asked)})")
     lines.append(f"steps      {_steps(run)}")
     engine = f"{run['engine']} engine, {_sandbox(run['sandbox'])}"
     lines.append(f"ran with   {engine}, variant {run['process']}.{run['variant']}")

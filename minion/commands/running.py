@@ -105,6 +105,8 @@ def next_commands(run: Mapping[str, Any], program_: str) -> list[str]:
         lines.insert(0, f"{program_} logs {run['routine']}@last")
     if any(effect["state"] == "unknown" for effect in run["effects"]):
         lines.insert(0, f"{program_} effects --unsettled")
+    if any(asked["state"] == "open" for asked in run["questions"]):
+        lines.insert(0, f"{program_} inbox")
     messages = [effect for effect in run["effects"] if effect["kind"] == "message"]
     if any(e["state"] == "accepted" and "webhook" not in (e["destination"] or "") for e in messages):
         lines.append(f"{program_} setup --reports slack")

@@ -152,7 +152,7 @@ class ServedTools:
         async with self._stage.ledger.step("ask_decision", kind="decision", given=question) as end:
             end.out = decision
         return Served(
-            f"Asked: {decision} is in the inbox. Nobody answers during this run; the next run is told the answer. "
+            "Asked: it stands in the inbox. Nobody answers during this run; the next run is told the answer. "
             "Go on without it, or stop here."
         )
 

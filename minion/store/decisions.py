@@ -24,6 +24,15 @@ ANSWERED: Final = """
 SELECT question, answer FROM decisions WHERE routine_id = ?1 AND kind = 'question' AND answer IS NOT NULL
     AND answered_at > coalesce((SELECT max(created_at) FROM runs WHERE routine_id = ?1), '') ORDER BY rowid
 """
+# One that waited already was not asked again (`run_log`): the one that waited stands for it.
+_ASKED_BY: Final = """
+SELECT json_extract(e.data, '$.question') AS question, e.at, d.id AS decision,
+        CASE WHEN d.id IS NOT NULL THEN coalesce(d.answer, 'open') END AS state
+    FROM events e JOIN runs r ON r.id = e.run_id LEFT JOIN decisions d ON d.rowid = (
+        SELECT max(o.rowid) FROM decisions o WHERE o.routine_id = r.routine_id AND o.kind = 'question'
+            AND o.question = json_extract(e.data, '$.question') AND o.opened_at <= e.at)
+    WHERE e.run_id = ? AND e.type = 'decision' ORDER BY e.ordinal
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +157,14 @@ def changes_of(db: sqlite3.Connection, decision_id: str) -> dict[str, dict[str, 
         return {}
     now, before = json.loads(row["subject"]), json.loads(row["lock"] or "{}")
     return {name: {"from": before.get(name), "to": now.get(name)} for name in changed_parts(before, now)}
+
+
+def questions_of(db: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
+    """What a run asked people, in order: `question`, `at`, the `decision` that it is here, and its `state`.
+
+    `open`, `approve` or `reject`; both None where it is none here, as in a run from an archive.
+    """
+    return [dict(row) for row in db.execute(_ASKED_BY, (run_id,)).fetchall()]
 
 
 def list_decisions(db: sqlite3.Connection, *, answered: bool = False) -> list[dict[str, Any]]:

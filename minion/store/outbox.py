@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # While this stands in `meta`, runs are put here; its value is HQ's address.
 JOINED: Final = "hq"
 # What is told of a run depends on its routine's `report_to_hq`: nothing, a summary, or its steps and effects too.
-_STAYS_HERE: Final = ("lock", "folder")
+_STAYS_HERE: Final = ("lock", "folder", "questions")
 _LISTS: Final = ("blocks", "effects", "checks", "sessions")
 # A report never holds more of a text than this, in characters.
 _LONGEST_TEXT: Final = 65_536

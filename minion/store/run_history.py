@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from minion.store.chained import event_body, home_body, step_body
+from minion.store.decisions import questions_of
 from minion.store.routines import nearest_name
 from minion.store.run_checks import CHECKS, checks_in
 from server.contract.digest import CHAIN_START, begins_id, first_broken_link
@@ -81,7 +82,7 @@ def find_run(db: sqlite3.Connection, text: str) -> str:
 
 
 def whole_run(db: sqlite3.Connection, run_id: str) -> dict[str, Any]:
-    """One run as `minion show --json` prints it (the fields of the contract's `RunReport`)."""
+    """One run as `minion show --json` prints it (the fields of the contract's `RunReport`, and more)."""
     run = db.execute(f"SELECT {_NOW} FROM runs WHERE id = ?", (run_id,)).fetchone()  # noqa: S608
     blocks = [CanonicalBlock(b["code"], b["kind"], tuple(b["steps"])) for b in json.loads(run["canonical"])]
     plain = ("id", "routine", "trigger", "state", "outcome", "delivery", "verdict", "summary", "details", "why",
@@ -101,6 +102,7 @@ def whole_run(db: sqlite3.Connection, run_id: str) -> dict[str, Any]:
         "sessions": _named_rows(db, "sessions", ("id", "engine", "sandbox", "opened_at"), run_id),
         "checks": checks_in(db.execute(CHECKS, (run_id,)).fetchall()),
         "gaps": _named_rows(db, "gaps", ("id", "gap_type", "requested_code", "description", "at"), run_id),
+        "questions": questions_of(db, run_id),
     }
 
 

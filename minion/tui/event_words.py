@@ -148,7 +148,7 @@ def _gap(data: Data) -> Told:
 
 
 def _asked(data: Data) -> Told:
-    return Told(f"asked people ({data.get('id')}): {as_text(data.get('question'))}", "held")
+    return Told(f"asked people: {as_text(data.get('question'))}", "held")
 
 
 def _usage(data: Data) -> Told:

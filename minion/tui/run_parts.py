@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from textual.content import Content
 
-from minion.spelling import MEANINGS, clip, spell_ms
+from minion.spelling import MEANINGS, answer_words, clip, spell_ms
 from minion.tui.event_words import Told
 from minion.tui.lines import DIM, Column, cap, dollars, laid_out, marked, text
 from minion.tui.run_files import FoundFile
@@ -71,6 +71,7 @@ def causes(found: FoundRun, width: int, now: datetime) -> list[Content]:
     said += [_effect_line(effect) for effect in run["effects"] if effect["state"] in _BAD_EFFECTS]
     said += [_check_line(check, "check ") for check in run["checks"] if check.get("state") == "failed"]
     said += [text(_clipped(f"gap {gap['requested_code']}: {gap['description']}")) for gap in run["gaps"]]
+    said += [text(_clipped(f"asked: {each['question']}")) for each in run["questions"] if each["state"] == "open"]
     if run["verdict"] == "not-delivered":
         said.append(text("R", "bold") + text(" redeliver", DIM))
     if run["summary"]:
@@ -268,6 +269,7 @@ def facts(found: FoundRun, width: int, now: datetime) -> list[Content]:
         *(("session", f"{each['id']}  {each['engine']}, {each['sandbox']}") for each in run["sessions"]),
         *(("check", _check_line(each)) for each in run["checks"]),
         *(("gap", _clipped(f"{each['requested_code']}  {each['description']}")) for each in run["gaps"]),
+        *(("asked", _clipped(f"{each['question']}  ({answer_words(each)})")) for each in run["questions"]),
         ("steps", f"{_CONFORMANCE.get(run['conformance'], run['conformance'])}  {run['fingerprint'] or ''}"),
         ("log", _log(found)), ("id", run["id"]), ("folder", str(found.folder)),
         ("entries", f"{len(found.moments):,} in the log"),

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from minion.store.decisions import answer_decision
+from minion.store.outbox import report_of
 from minion.store.run_end import end_run, prune
 from minion.store.run_history import breaches, find_run, list_runs, results_of, whole_run
 from minion.store.writer import Writer
@@ -142,6 +144,28 @@ def test_a_whole_run_is_the_contract_s_report_of_it(tmp_path: Path) -> None:
     )
     assert run["topology"] == run["canonical"]
     assert json.loads(json.dumps(run)) == run
+
+
+@pytest.mark.promise("MOD-5")
+def test_what_a_run_asked_is_told_with_what_came_of_it(tmp_path: Path) -> None:
+    def asking(number: int) -> Teller:
+        return Teller(number).plain().tell("decision", id=numbered_id("dec_", number), question="May I?")
+
+    async def story(writer: Writer) -> None:
+        for number in (1, 2):
+            await perform(writer, make_order(number), asking(number))
+        first = numbered_id("dec_", 1)
+        await writer.transact(lambda db: answer_decision(db, first, "approve", by="a person", now=LATER))
+
+    with_store(tmp_path, story)
+    with looking(tmp_path) as db:
+        asked = [whole_run(db, numbered_id("run_", number))["questions"] for number in (1, 2)]
+        told = report_of(db, RUN)
+    # The second asked what waited already: the first decision stands for both.
+    for (question,) in asked:
+        assert (question["question"], question["state"]) == ("May I?", "approve")
+        assert question["decision"] == numbered_id("dec_", 1)
+    assert told is not None and "questions" not in told
 
 
 def test_a_run_under_way_can_be_read_whole(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from textual.widgets import Input
 from minion.config import Home
 from minion.daemon.kept_order import keep_order
 from minion.tui.screens.leaf import LeafScreen
-from tests.minion.stored_runs import make_order, tamper
+from tests.minion.stored_runs import Teller, make_order, numbered_id, tamper
 from tests.tui.opened import opened
 from tests.tui.piloting import Stage
 from tests.tui.run_stories import FAILED, STRAYED
+from tests.tui.stories import Shelf, before
 
 pytestmark = pytest.mark.heavy
 
@@ -131,6 +132,23 @@ def test_facts_hold_usage_against_limits_and_say_whether_the_log_is_intact(tmp_p
             assert words in stage.text, words
 
     opened(tmp_path, STRAYED, seen, keys=["shift+tab"], prepare=told)
+
+
+@pytest.mark.promise("MOD-5")
+def test_what_a_run_asked_people_stands_beside_it_and_among_its_facts(tmp_path: Path) -> None:
+    def asked(told: Teller) -> Teller:
+        return told.plain().tell("decision", id=numbered_id("dec_", 1), question="May the old branch go?")
+
+    async def story(shelf: Shelf) -> None:
+        await shelf.routine("morning-report")
+        await shelf.run("morning-report", before(hours=1), tell=asked)
+
+    async def seen(stage: Stage) -> None:
+        assert "asked: May the old branch go?" in stage.text
+        await stage.press("shift+tab")
+        assert "(waits for an answer: dec_" in stage.line("asked  ")
+
+    opened(tmp_path, numbered_id("run_", 1), seen, story=story)
 
 
 def test_a_log_that_somebody_altered_is_called_broken(tmp_path: Path) -> None:

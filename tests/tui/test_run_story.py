@@ -119,7 +119,7 @@ def test_what_a_model_used_and_what_it_asked_are_told_in_words() -> None:
     cut = told("usage", {"model": "m", "turns": 0, "tokens": "odd"}, {}, None)
     assert cut.words == "used of m: nothing, broken off"
     asked = told("decision", {"id": "dec_1", "question": "May it?"}, {}, None)
-    assert (asked.words, asked.mark) == ("asked people (dec_1): May it?", "held")
+    assert (asked.words, asked.mark) == ("asked people: May it?", "held")
 
 
 def test_a_text_is_bounded_and_one_kept_in_a_file_is_named() -> None:
