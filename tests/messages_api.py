@@ -36,8 +36,9 @@ class Turn:
 class Fault:
     """What one request comes to instead of an answer.
 
-    An error of this `status` and `type`; or, with `cut`, the answer that was due, broken off after so many events;
-    or, with `hang`, silence until the event is set.
+    An error of this `status` and `type`; or, with `cut`, the answer that was due, broken off after so many events,
+    or ended after them as if that were all of it (`clean`); with `hang`, silence until the event is set, of a `cut`
+    one after its events.
     """
 
     status: int = 529
@@ -45,6 +46,7 @@ class Fault:
     message: str = "Overloaded"
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
+    clean: bool = False
     hang: threading.Event | None = None
 
 
@@ -178,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _converse(self, asked: dict[str, Any]) -> None:
         """Answer a request of the conversation, or have it come to the fault that is due."""
         fault = self.server.fault()
-        if fault is not None and fault.hang is not None:
+        if fault is not None and fault.hang is not None and fault.cut is None:
             fault.hang.wait(60)
         if fault is not None and fault.cut is None:
             error = {"type": "error", "error": {"type": fault.type, "message": fault.message}}
@@ -189,8 +191,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, json.dumps(said).encode())
             return
         events = [_event(each) for each in _streamed(said)]
-        if fault is None:
-            self._answer(200, b"".join(events), "text/event-stream")
+        if fault is None or fault.clean:
+            came = events if fault is None else events[: fault.cut]
+            self._answer(200, b"".join(came), "text/event-stream")
             return
         # The length promises more than comes: the connection breaks off in the middle.
         self.send_response(200)
@@ -198,6 +201,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(sum(map(len, events))))
         self.end_headers()
         self.wfile.write(b"".join(events[: fault.cut]))
+        if fault.hang is not None:
+            self.wfile.flush()
+            fault.hang.wait(60)
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
@@ -238,7 +244,9 @@ def _streamed(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _pieces(block: Block) -> tuple[Block, list[Block]]:
     """A block as a stream begins it, and the pieces in which the rest comes."""
     if block["type"] == "tool_use":
-        piece = {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+        given = block["input"]  # a text is JSON already, or what is none
+        written = given if isinstance(given, str) else json.dumps(given)
+        piece = {"type": "input_json_delta", "partial_json": written}
         return {**block, "input": {}}, [piece]
     if block["type"] == "thinking":
         signed = {"type": "signature_delta", "signature": block["signature"]}

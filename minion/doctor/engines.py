@@ -19,6 +19,7 @@ from minion.runner.ledger import NoLedger
 from minion.runner.stage import set_stage
 from minion.runner.workspace import lay_out
 from minion.secrets_file import secret_names
+from server.contract.redaction import Redactor
 from server.contract.refusals import Refusal
 
 _TRIAL_S: Final = 20.0
@@ -43,7 +44,7 @@ async def script(folder: Path, now: str, home: Home) -> Finding:  # noqa: ARG001
     order = trial_order(folder, engine="script", now=now)
     workspace = await lay_out(order)
     try:
-        stage = await set_stage(order, workspace, now=now, redact=lambda value: value, ledger=NoLedger())
+        stage = await set_stage(order, workspace, now=now, redact=Redactor().data, ledger=NoLedger())
     except BlockFailed as error:
         return problem(name, error.why, reinstall())
     try:

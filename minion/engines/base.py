@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -146,8 +146,8 @@ class Ledger(Protocol):
         """Count the turn under way as one off the canonical steps; why that may not be, when it may not."""
         ...
 
-    def effect_refusal(self, wish: StagedEffect) -> str | None:
-        """Why an effect would be refused if it were staged now; None when it would be performed."""
+    def effect_refusal(self, wish: StagedEffect, *, ahead: int) -> str | None:
+        """Why an effect would be refused after `ahead` others of the task under way; None when it would not."""
         ...
 
     def news(self) -> list[str]:
@@ -161,6 +161,14 @@ class ApiAccess:
 
     key: str = field(repr=False)
     url: str | None = None
+
+
+class Redact(Protocol):
+    """Takes secrets out of a JSON value: those that are known and, with `shapes`, what only looks like one."""
+
+    def __call__(self, value: Any, /, *, shapes: bool = True) -> Any:
+        """The value without them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +187,7 @@ class Stage:
     env: Mapping[str, str]
     python: str
     now: str
-    redact: Callable[[Any], Any]
+    redact: Redact
     ledger: Ledger
     api: ApiAccess | None = None
 

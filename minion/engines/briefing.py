@@ -92,11 +92,13 @@ def done_before(results: Sequence[tuple[str, TaskResult]]) -> str:
     return "# Done before in this run\n\n" + untrusted("\n\n".join(told), "run")
 
 
-def going_on() -> str:
-    """What a task is told that was interrupted."""
+def going_on(staged: Sequence[Mapping[str, Any]]) -> str:
+    """What a task is told that was interrupted, with the effects that it had staged by then."""
+    kept = ", ".join(f"{effect['kind']}:{effect['target']}" for effect in staged)
     return (
         "The run was interrupted here and goes on now. Files are as you left them; programs that ran are gone. "
-        "Look before you repeat anything, then finish the task."
+        + (f"Staged, and kept: {kept}; do not stage that again. " if kept else "")
+        + "Look before you repeat anything, then finish the task."
     )
 
 

@@ -71,6 +71,17 @@ class Conversation:
         os.ftruncate(conversation._file, end)
         return conversation
 
+    @property
+    def size(self) -> int:
+        """Characters that the model reads of it: from where the API summed it up last."""
+        read = 0
+        for message in reversed(self.messages):
+            for block in reversed(message["content"]):
+                read += len(str(block))
+                if block.get("type") == "compaction":
+                    return read
+        return read
+
     def close(self) -> None:
         """Close the file; the messages stay."""
         if self._file >= 0:

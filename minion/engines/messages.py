@@ -16,21 +16,19 @@ from typing import Any, Final
 from minion.engines import briefing
 from minion.engines.base import Interruption, Stage, StagedEffect, Stop, Stopped, TaskResult, Used
 from minion.engines.conversation import REPORT_TASK, Block, Conversation, result, text
-from minion.engines.model_calls import COMPACT_AT, ModelAnswer, ModelCaller, Request
+from minion.engines.model_calls import CHARACTERS, COMPACT_AT, ModelAnswer, ModelCaller, Request
 from minion.engines.served import ServedTools, Task
 from minion.engines.task_document import place_of_document, task_document
 from minion.engines.tool_calls import ToolCalls
 from minion.engines.troubles import Kind, Trouble
 from minion.wire import OrderedSkill
 from server.contract.digest import canonical_json
-from server.contract.prices import Price, price_of
+from server.contract.prices import Price, Tokens, price_of
 from server.contract.topology import PROMPT_STEP
 
 # Answers in a row that were cut off before a task counts as not to be done, and turns that the report may take.
 _MOST_CUT: Final = 3
 _REPORT_TURNS: Final = 3
-# Characters to a token, roughly: only to tell how much a call may still write.
-_CHARACTERS: Final = 3
 _WRITE_S: Final = 10.0
 _TRY_AGAIN: Final = frozenset({"cut_off"})
 
@@ -65,7 +63,9 @@ class MessagesSession:
         )
         self._claim: Mapping[str, Any] | None = None
         self._model = order.model
-        self._read = 0  # tokens that the next call will read at least
+        # Tokens that the next call will read at least, and whether it is one for the report.
+        self._read = conversation.size // CHARACTERS
+        self._reporting = False
         self._most = 0  # tokens that the last call was let to write
         self._cost = {"turns": 0, "tokens": 0, "dollars": 0.0}
 
@@ -159,7 +159,7 @@ class MessagesSession:
         conversation = self._conversation
         if conversation.task == number and number != REPORT_TASK:
             conversation.settle("the run was interrupted")
-            conversation.add("user", [text(briefing.going_on())])
+            conversation.add("user", [text(briefing.going_on(conversation.progress.effects))])
             task.progress = conversation.progress
             return
         parts = [] if conversation.messages else [briefing.opening(self._stage)]
@@ -191,11 +191,13 @@ class MessagesSession:
 
         Raises `Stopped` at a cap, `Trouble` when it comes to no answer.
         """
-        words, cut, turns = "", 0, 0
+        words, pieces, cut, turns = "", list[str](), 0, 0
         while most is None or turns < most:
             turns += 1
             answer = await self._answer(task, model, until)
-            words = answer.text or words
+            if answer.text.strip():
+                pieces.append(answer.text)
+                words = "\n".join(pieces)
             content = _as_kept(answer)
             if content:
                 self._conversation.add("assistant", content)
@@ -205,7 +207,7 @@ class MessagesSession:
                     raise Trouble("cut_off", model=model, run=self._stage.order.run_id, words=str(self._most))
                 self._conversation.add("user", [text(briefing.cut_short(self._most))])
                 continue
-            cut = 0
+            cut, pieces = 0, []
             calls = [block for block in content if block.get("type") == "tool_use"]
             if calls:
                 await self._use(calls, task, until)
@@ -224,13 +226,13 @@ class MessagesSession:
 
     async def _answer(self, task: Task, model: str, until: float) -> ModelAnswer:
         """One call, if the budget lets it be made; counted and kept before anything follows from it."""
-        self._model = model
+        self._model, self._reporting = model, task.reporting
         price, stop = self._price, self._ledger.stop_before_call(report=task.reporting)
         if price is None or stop is not None:
             unpriced = Stop(f"nobody knows what {model} costs", "name its price as `prices` in minion.json")
             raise await self._stopped(stop or unpriced)
         last = self._conversation.messages[-1]
-        self._most = self._ledger.most_output(model, self._read + len(str(last)) // _CHARACTERS)
+        self._most = self._ledger.most_output(model, self._read + len(str(last)) // CHARACTERS)
         request = Request(
             model, briefing.SYSTEM, self._tools.definitions, self._conversation.messages, self._most,
             compact_at=_compact_at(price),
@@ -240,10 +242,18 @@ class MessagesSession:
                 answer = await self._caller.answer(request, within_s=until - time.monotonic())
             except Trouble as trouble:
                 end.state, end.why = "failed", trouble.why
-                await self._count_cut(trouble)
+                await self._count_cut(trouble.tokens)
                 raise
-            # It knows no secret, unless one leaked: then it goes no further than here.
-            answer = replace(answer, content=tuple(self._stage.redact(list(answer.content))))
+            except Stopped as stopped:
+                end.state, end.why = "failed", stopped.stop.why
+                raise
+            except asyncio.CancelledError:
+                await self._count_cut(self._caller.unanswered)
+                raise
+            # It knows no secret, unless one leaked: then it goes no further than here. What only looks like one is
+            # its own: a command or a file would not be what it meant, nor a thought what was signed.
+            content = self._stage.redact(list(answer.content), shapes=False)
+            answer = replace(answer, content=tuple(content))
             used = self._used(answer, price)
             end.out = list(answer.content)
             end.cost = {"turns": used.turns, "tokens": used.tokens.total, "dollars": used.dollars}
@@ -271,14 +281,18 @@ class MessagesSession:
         return Used(answer.model, answer.tokens, billed.dollars(answer.tokens))
 
     async def _tried(self, trouble: Trouble, wait_s: float) -> None:
-        """A call failed and is tried again: what it used all the same is counted."""
+        """A call failed and is tried again, unless what it used all the same leaves nothing. Raises `Stopped`."""
+        await self._count_cut(trouble.tokens)
+        stop = self._ledger.stop_before_call(report=self._reporting)
+        if stop is not None:
+            raise await self._stopped(stop)
         await self._ledger.log("warning", f"{trouble.why} Trying again in {wait_s:.1f} s.")
-        await self._count_cut(trouble)
 
-    async def _count_cut(self, trouble: Trouble) -> None:
+    async def _count_cut(self, tokens: Tokens | None) -> None:
+        """Count a call that came to no answer: it is billed, as far as it came."""
         price = self._price
-        if trouble.tokens is not None and price is not None:
-            await self._take(Used(self._model, trouble.tokens, price.dollars(trouble.tokens), turns=0))
+        if tokens is not None and price is not None:
+            await self._take(Used(self._model, tokens, price.dollars(tokens), turns=0))
 
     async def _take(self, used: Used) -> None:
         for name, amount in (("turns", used.turns), ("tokens", used.tokens.total), ("dollars", used.dollars)):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import anthropic
@@ -30,6 +31,11 @@ COMPACT_AT: Final = 150_000
 COMPACT_LEAST: Final = 50_000
 _COMPACTION: Final = "compact-2026-01-12"
 _LONGEST_WORDS: Final = 300
+_API: Final = "https://api.anthropic.com"
+# Characters to a token, roughly: what an answer that broke off will be billed for, which its events do not say.
+CHARACTERS: Final = 3
+# What the SDK raises where events are not as it expects them, or a tool's input is no JSON.
+_NOT_UNDERSTOOD: Final = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
 
 Block = dict[str, Any]
 
@@ -80,7 +86,8 @@ class ModelCaller:
     `environment` are the variables that name the machine's proxy, if it has one.
 
     `redact` takes secrets out of what the API says. `told` hears of each failed try that is followed by another:
-    the trouble, and the seconds until then.
+    the trouble, and the seconds until then; what it raises ends the call. `unanswered` are the tokens of a call
+    that was cancelled, as far as known.
     """
 
     def __init__(
@@ -90,10 +97,11 @@ class ModelCaller:
         self._run = run
         self._redact = redact
         self._told = told
-        self._compacts = True
+        self._cannot_compact: set[str] = set()
+        self.unanswered: Tokens | None = None
         timeout = httpx2.Timeout(_SILENCE_S, connect=_CONNECT_S)
         # Nothing but what is said here decides where it goes: no variable, no profile, no `.netrc`.
-        proxy = _proxy_for(access.url, environment)
+        proxy = proxy_for(access.url, environment)
         http = anthropic.DefaultAsyncHttpxClient(proxy=proxy, trust_env=False, timeout=timeout)
         self._client = anthropic.AsyncAnthropic(
             api_key=access.key, base_url=access.url, max_retries=0, timeout=timeout, http_client=http
@@ -131,16 +139,26 @@ class ModelCaller:
 
     async def _once(self, request: Request) -> ModelAnswer:
         stream: Any = None
+        self.unanswered = None
         try:
             async with self._client.beta.messages.stream(**self._asked(request)) as stream:
                 message = await stream.get_final_message()
-        except (anthropic.APIError, httpx2.HTTPError) as error:
+        except asyncio.CancelledError:
+            self.unanswered = _used_by(stream)
+            raise
+        except (anthropic.APIError, httpx2.HTTPError, *_NOT_UNDERSTOOD) as error:
             trouble = self._trouble(error, request, stream)
-            if trouble.kind == "bad_request" and self._compacts and "compact" in trouble.why:
+            compacts = request.model not in self._cannot_compact
+            if trouble.kind == "bad_request" and compacts and "compact" in trouble.why:
                 # This model, or this address, does not sum up: the conversation goes on until it is full.
-                self._compacts = False
+                self._cannot_compact.add(request.model)
                 return await self._once(request)
             raise trouble from error
+        if message.stop_reason is None:  # it ended as a stream should, but before its message did
+            words = "it ended in the middle"
+            raise Trouble(
+                "stream_cut", model=request.model, run=self._run, words=words, tokens=_used_by(stream)
+            )
         content = tuple(_as_sent(block) for block in message.content)
         detail = self._line(getattr(message.stop_details, "explanation", None) or "")
         return ModelAnswer(content, str(message.stop_reason), str(message.model), _tokens(message.usage), detail)
@@ -152,7 +170,7 @@ class ModelCaller:
             "system": [{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}],
             "tools": list(request.tools), "cache_control": {"type": "ephemeral"},
         }  # fmt: skip
-        if self._compacts and request.compact_at is not None:
+        if request.model not in self._cannot_compact and request.compact_at is not None:
             trigger = {"type": "input_tokens", "value": max(COMPACT_LEAST, request.compact_at)}
             asked["betas"] = [_COMPACTION]
             asked["context_management"] = {"edits": [{"type": "compact_20260112", "trigger": trigger}]}
@@ -163,10 +181,10 @@ class ModelCaller:
         if isinstance(error, anthropic.APIStatusError):
             kind, words = kind_of(error.status_code, error.body)
             wait_s = _retry_after(error.response)
+        elif isinstance(error, (anthropic.APIResponseValidationError, *_NOT_UNDERSTOOD)):
+            kind, words = "api_error", "its answer is not understood"
         elif used is not None:
             kind, words = "stream_cut", _said(error)
-        elif isinstance(error, anthropic.APIResponseValidationError | ValueError):
-            kind, words = "api_error", "its answer is not understood"
         else:
             kind, words = "connection_lost", _said(error)
         return Trouble(
@@ -179,9 +197,14 @@ class ModelCaller:
         return " ".join(plain.split())[:_LONGEST_WORDS]
 
 
-def _proxy_for(url: str | None, environment: Mapping[str, str]) -> str | None:
+def proxy_for(url: str | None, environment: Mapping[str, str]) -> str | None:
     """The machine's proxy on the way to the API; none for an address of this machine, the only one without TLS."""
     if (url or "").startswith("http://"):
+        return None
+    around = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    host = urllib.parse.urlsplit(url or _API).hostname or ""
+    names = [each.strip().lower() for each in around.split(",") if each.strip()]
+    if "*" in names or any(f".{host}".endswith(f".{name.lstrip('*.')}") for name in names):
         return None
     return environment.get("https_proxy") or environment.get("HTTPS_PROXY")
 
@@ -201,11 +224,19 @@ def _retry_after(response: Any) -> float | None:
 
 
 def _used_by(stream: Any) -> Tokens | None:
-    """What a stream had used when it broke off: it is billed, as far as it came."""
-    try:
-        return _tokens(stream.current_message_snapshot.usage) if stream is not None else None
-    except AssertionError:  # it broke off before its first event
+    """What a stream had used when it broke off: it is billed, as far as it came.
+
+    The API says only at an answer's end what was written: until then it is told by what came of it.
+    """
+    if stream is None:
         return None
+    try:
+        message = stream.current_message_snapshot
+        came = sum(len(str(block.to_dict(mode="json"))) for block in message.content) // CHARACTERS
+        tokens = _tokens(message.usage)
+    except _NOT_UNDERSTOOD:  # it broke off before its first event, or holds what cannot be counted
+        return None
+    return replace(tokens, output=max(tokens.output, came))
 
 
 def _tokens(usage: Any) -> Tokens:
@@ -226,9 +257,18 @@ def _tokens_of(part: Any) -> Tokens:
 
 
 def _as_sent(block: Any) -> Block:
-    said: Block = block.to_dict(mode="json", exclude_unset=True)
+    said: Block = _sound(block.to_dict(mode="json", exclude_unset=True))
     said.pop("parsed_output", None)  # the SDK's own, which the API would refuse
     return said
+
+
+def _sound(value: Any) -> Any:
+    """A JSON value without halves of characters, which UTF-8 does not have: it could not be sent back."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_sound(key): _sound(item) for key, item in value.items()}
+    return [_sound(item) for item in value] if isinstance(value, list) else value
 
 
 def _any(value: Sequence[Any]) -> Any:

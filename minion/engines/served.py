@@ -17,7 +17,7 @@ from typing import Any, Final
 from minion.engines.base import Stage, StagedEffect
 from minion.engines.conversation import Conversation, Progress
 from minion.wire import OrderedSkill
-from server.contract.quota import EFFECTS_PER_RUN
+from server.contract.quota import GAPS_PER_RUN
 from server.contract.run import EFFECT_KINDS, GAP_TYPES, OUTCOMES
 from server.contract.topology import code_for, is_code
 
@@ -25,7 +25,6 @@ _CODE: Final = "must be TSK-, SCR- or LLM- and capitals, digits, hyphens"
 _STATES: Final = ("completed", "failed", "skipped")
 # What one run may put before people: beyond that nobody would read any of it.
 _MOST_QUESTIONS: Final = 10
-_MOST_GAPS: Final = 40
 _LARGEST_FILE: Final = 100_000
 _LONGEST: Final[Mapping[str, int]] = {"code": 100, "summary": 2_000, "question": 2_000, "description": 2_000}
 
@@ -78,7 +77,7 @@ class ServedTools:
 
     async def lack(self, gap_type: str, code: str, description: str) -> bool:
         """Record a gap; whether it was, or the run has recorded as many as it may."""
-        if not self._conversation.count("gaps", _MOST_GAPS):
+        if not self._conversation.count("gaps", GAPS_PER_RUN):
             return False
         await self._stage.ledger.gap(gap_type, code, description)
         return True
@@ -137,7 +136,7 @@ class ServedTools:
         if not is_code(code):
             raise BadCall(f"requested_code {_CODE}.")
         if not await self.lack(type_, code, description):
-            return Served(f"Not recorded: this run has named {_MOST_GAPS} gaps. Go on without it.", failed=True)
+            return Served(f"Not recorded: this run has named {GAPS_PER_RUN} gaps. Go on without it.", failed=True)
         return Served("Recorded. Go on without it as far as that is possible.")
 
     async def _ask(self, task: Task, given: Mapping[str, Any]) -> Served:  # noqa: ARG002 - as the others
@@ -161,12 +160,13 @@ class ServedTools:
         body, path, title = rest
         if kind not in EFFECT_KINDS:
             raise BadCall(f"kind must be one of {', '.join(EFFECT_KINDS)}.")
-        if len(task.progress.effects) >= EFFECTS_PER_RUN:
-            raise BadCall(f"a run may stage {EFFECTS_PER_RUN} effects.")
         if path is not None:
             path = path.removeprefix("/workspace/")
-        wish = StagedEffect(kind, target, body, path, title)
-        refusal = self._stage.ledger.effect_refusal(wish)
+        wish, staged = StagedEffect(kind, target, body, path, title), task.progress.effects
+        said = {"kind": kind, "target": target, "body": body, "path": path, "title": title}
+        if said in staged:  # a task that was interrupted may not know how far it had come
+            return Served(f"Staged before, and once is enough: {kind}:{target}.")
+        refusal = self._stage.ledger.effect_refusal(wish, ahead=len(staged))
         async with self._stage.ledger.step("stage_effect", kind="decision", given=dict(given)) as end:
             if refusal is not None:
                 end.state, end.why = "failed", f"refused: {refusal}"[:300]
@@ -174,7 +174,7 @@ class ServedTools:
             code = f"TSK-{kind.upper().replace('_', '-')}"
             await self.lack("permission", code, f"{kind}:{target[:100]} was refused: {refusal}.")
             return Served(f"Refused: {refusal}. It will not happen; do not stage it again.", failed=True)
-        task.progress.effects.append({"kind": kind, "target": target, "body": body, "path": path, "title": title})
+        staged.append(said)
         self._conversation.note()
         return Served(f"Staged: {kind}:{target}. It is performed after the last task, if this one completes.")
 

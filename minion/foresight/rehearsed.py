@@ -55,8 +55,8 @@ def begun(home: Home, found: Prospect, branches: Mapping[str, str], *, now: date
     redactor, order = Redactor(secrets.values()), found.order
     real = str(home.runs / order.run_id)
 
-    def redact(value: Any) -> Any:
-        said = redactor.data(value)
+    def redact(value: Any, /, *, shapes: bool = True) -> Any:
+        said = redactor.data(value, shapes=shapes)
         return said.replace(order.run_dir, real) if isinstance(said, str) else said
 
     return first_call(order, now=instant(now), branches=branches, redact=redact)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from minion.engines.base import Interruption
+from minion.engines.base import Interruption, Stopped
 from minion.runner.link import DaemonLink
 from server.contract.digest import digest_of
 from server.contract.run import StepKind, StepState
@@ -87,8 +87,11 @@ class Walk:
 
     @contextmanager
     def _coming_to(self, ending: Ending) -> Iterator[None]:
-        """The ending has a state on the way out: what it was given, else what became of the block inside."""
-        fallback: StepState = "failed"
+        """The ending has a state on the way out: what it was given, else what became of the block inside.
+
+        What nobody foresaw ends the runner: it is an interruption, so that a run that goes on does this again.
+        """
+        fallback: StepState = "interrupted"
         try:
             yield
             fallback = "completed"
@@ -96,7 +99,10 @@ class Walk:
             fallback, ending.state, ending.why = "cancelled", None, self._link.cancel_reason
             raise
         except BlockFailed as error:
-            ending.why = error.why
+            fallback, ending.why = "failed", error.why
+            raise
+        except Stopped as stopped:
+            fallback, ending.why = "failed", stopped.stop.why
             raise
         except Interruption as error:
             fallback, ending.state, ending.why = "interrupted", None, error.why

@@ -57,8 +57,9 @@ class Budget:
         """Seconds that the report may take: what is left, at least half of the reserve."""
         return max(self._limits.report_reserve_s / 2, self._limits.wall_clock_s - self.elapsed_s)
 
-    def begin_at(self, used: Mapping[str, float]) -> None:
-        """Count what earlier sessions of the run used: `turns`, `tokens` and `dollars`."""
+    def begin_at(self, used: Mapping[str, float], *, explored: int = 0) -> None:
+        """Count what earlier sessions of the run used: `turns`, `tokens` and `dollars`, and turns `explored`."""
+        self._explored = set(range(-explored, 0))
         self.turns, self.tokens = int(used.get("turns", 0)), int(used.get("tokens", 0))
         self.dollars = float(used.get("dollars", 0.0))
 

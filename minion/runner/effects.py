@@ -93,10 +93,10 @@ class EffectDesk:
         self._keep(effect, task)
         return effect
 
-    def refusal_of(self, wish: StagedEffect, workspace: Workspace) -> str | None:
-        """Why an effect would be refused if it were staged now; None when it would be performed."""
+    def refusal_of(self, wish: StagedEffect, workspace: Workspace, *, ahead: int) -> str | None:
+        """Why an effect would be refused after `ahead` others that wait; None when it would be performed."""
         body, problem = self._body(wish, workspace)
-        return problem or refusal_of(self.order, wish, body, len(self.staged) + 1)
+        return problem or refusal_of(self.order, wish, body, len(self.staged) + ahead + 1)
 
     def _keep(self, effect: Effect, task: int) -> None:
         try:

@@ -20,7 +20,7 @@ class RunLedger:
 
     def __init__(
         self, walk: Walk, budget: Budget, *, gap: Callable[[str, str, str], Awaitable[None]],
-        refusal: Callable[[StagedEffect], str | None], refused: Callable[[], Stop | None],
+        refusal: Callable[[StagedEffect, int], str | None], refused: Callable[[], Stop | None],
     ) -> None:  # fmt: skip
         self._walk = walk
         self._budget = budget
@@ -75,9 +75,9 @@ class RunLedger:
         """Count the turn under way as one off the canonical steps; why that may not be, when it may not."""
         return self._budget.explore()
 
-    def effect_refusal(self, wish: StagedEffect) -> str | None:
+    def effect_refusal(self, wish: StagedEffect, *, ahead: int) -> str | None:
         """Why an effect would be refused; None when it would be performed."""
-        return self._refusal(wish)
+        return self._refusal(wish, ahead)
 
     def tell(self, words: str) -> None:
         """Put a line to what the session should know."""
@@ -123,7 +123,7 @@ class NoLedger:
         """Whatever it likes."""
         return None
 
-    def effect_refusal(self, wish: StagedEffect) -> str | None:  # noqa: ARG002 - the Protocol's signature
+    def effect_refusal(self, wish: StagedEffect, *, ahead: int) -> str | None:  # noqa: ARG002 - the Protocol's signature
         """None is refused: none is performed."""
         return None
 

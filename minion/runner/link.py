@@ -89,9 +89,9 @@ class DaemonLink:
         """Why the daemon lets no further model call be made; None as long as it does."""
         return self._refused
 
-    def redact(self, value: Any) -> Any:
-        """A JSON value as it may be kept, shown and handed on."""
-        return self._redactor.data(value)
+    def redact(self, value: Any, /, *, shapes: bool = True) -> Any:
+        """A JSON value as it may be kept, shown and handed on; without `shapes` known secrets alone are out."""
+        return self._redactor.data(value, shapes=shapes)
 
     async def _take(self, answer: Answer) -> None:
         async with self._news:

@@ -6,13 +6,13 @@ It asks the very parts that a run asks, but no tool host, no clone, no key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 from minion.engines import briefing
-from minion.engines.base import Stage, Workplace
+from minion.engines.base import Redact, Stage, Workplace
 from minion.engines.served import served_tools
 from minion.engines.task_document import place_of_document
 from minion.runner.git import GitFailed
@@ -45,7 +45,7 @@ class FirstCall:
         return [{"role": "user", "content": [{"type": "text", "text": text} for text in self.told]}]
 
 
-def first_call(order: Order, *, now: str, branches: Mapping[str, str], redact: Callable[[Any], Any]) -> FirstCall:
+def first_call(order: Order, *, now: str, branches: Mapping[str, str], redact: Redact) -> FirstCall:
     """How a session with a model begins. `now` is the instant it is told, `branches` those of its repositories."""
     from minion.engines.workbench import WORKBENCH_TOOLS  # what works in the sandbox, loaded when it is shown
 
@@ -102,7 +102,7 @@ async def branches_of(order: Order) -> dict[str, str]:
     return found
 
 
-def _stage(order: Order, *, now: str, branches: Mapping[str, str], redact: Callable[[Any], Any]) -> Stage:
+def _stage(order: Order, *, now: str, branches: Mapping[str, str], redact: Redact) -> Stage:
     sandboxed, run_dir = order.sandbox != "none", Path(order.run_dir)
     skills = {skill.name: skill.path for skill in (*order.skills, order.report_skill)}
     inside = {name: f"/skills/{name}" for name in skills} if sandboxed else skills

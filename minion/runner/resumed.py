@@ -36,7 +36,7 @@ class Before:
 
     `seq` and `size`: the last event's number and where its line ends. `blocks`: how each one ended, and why.
     `pending`: a task whose result was kept and whose step has no end. `said`: the effects that were staged.
-    `used`: turns, tokens and dollars of its model calls.
+    `used`: turns, tokens and dollars of its model calls; `explored`: steps beside those that were planned.
     """
 
     seq: int = 0
@@ -53,6 +53,7 @@ class Before:
     report_ended: bool = False
     sandbox: str | None = None
     used: dict[str, float] = field(default_factory=dict)
+    explored: int = 0
 
 
 def keep_effect(run_dir: Path, effect: Effect, task: int) -> None:
@@ -85,6 +86,8 @@ def recall(order: Order) -> Before:
     before, run_dir = Before(), Path(order.run_dir)
     elastic = {block.code for block in order.blocks if block.kind == "elastic"}
     names = [skill.name for skill in order.skills] or ["prompt"]
+    planned = {code for block in order.blocks for code in block.steps}
+    planned |= {code for skill in order.skills for code in skill.tools.values()}
     staged_by: list[int] = []
     try:
         for event, end in kept_events(run_dir / "events.ndjson"):
@@ -93,6 +96,7 @@ def recall(order: Order) -> Before:
                 before.pending = _result(run_dir, event.data)
                 staged_by.append(event.data["effects"])
             elif event.type == "step.finished" and event.block in elastic and event.data["kind"] == "step":
+                before.explored += event.data["code"] not in planned
                 _end_step(before, names, event.data, staged_by)
             _note(before, event)
         before.effects = _effects(run_dir, before, staged_by)

@@ -31,6 +31,7 @@ from minion.runner.trigger import validate_trigger
 from minion.runner.workspace import Workspace, WorkspaceFailed, dispose, lay_out, stand_again
 from minion.wire import Order, OrderedSkill
 from server.contract.digest import instant
+from server.contract.quota import GAPS_PER_RUN
 from server.contract.topology import PROMPT_STEP, CanonicalBlock, code_for
 
 End = Literal["completed", "failed", "cancelled", "timed_out", "interrupted"]
@@ -52,7 +53,7 @@ class Run:
         self.budget = Budget(
             order.limits, exploration=order.policy.exploration_budget, prices=order.prices
         )
-        self.budget.begin_at(before.used)
+        self.budget.begin_at(before.used, explored=before.explored)
         self.desk = EffectDesk.of(order, secrets, before.effects)
         self.delivery = Delivery(self.walk, link, self.desk)
         self.report = ClosingReport(self.walk, link, self.budget, before)
@@ -314,9 +315,9 @@ class Run:
         """The workspace; of a run that goes on with this block, as it was left."""
         return self.workspace or await self._workspace_again()
 
-    def _refusal_of(self, wish: StagedEffect) -> str | None:
-        """Why an effect would be refused if it were staged now."""
-        return None if self.workspace is None else self.desk.refusal_of(wish, self.workspace)
+    def _refusal_of(self, wish: StagedEffect, ahead: int) -> str | None:
+        """Why an effect would be refused if it were staged after `ahead` others of the task under way."""
+        return None if self.workspace is None else self.desk.refusal_of(wish, self.workspace, ahead=ahead)
 
     async def _checked(self, check: Check) -> None:
         self.checks.append(check)
@@ -324,7 +325,8 @@ class Run:
 
     async def _gap(self, gap_type: str, requested_code: str, description: str) -> None:
         gap = {"gap_type": gap_type, "requested_code": requested_code, "description": description}
-        if gap not in self.gaps:  # else it was said before the run was interrupted
+        # Else it was said before the run was interrupted, or the run has said as many as anybody would read.
+        if gap not in self.gaps and len(self.gaps) < GAPS_PER_RUN:
             self.gaps.append(gap)
             await self.walk.say("gap", gap)
 

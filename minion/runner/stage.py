@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from minion.engines.base import ApiAccess, Ledger, Stage, Workplace
+from minion.engines.base import ApiAccess, Ledger, Redact, Stage, Workplace
 from minion.runner.blocks import BlockFailed
 from minion.runner.doorway import Doorway
 from minion.runner.egress import Blocked
@@ -28,7 +27,7 @@ def python_of_children() -> str:
 
 
 async def set_stage(
-    order: Order, workspace: Workspace, *, now: str, redact: Callable[[Any], Any], ledger: Ledger,
+    order: Order, workspace: Workspace, *, now: str, redact: Redact, ledger: Ledger,
     api: ApiAccess | None = None, blocked: Blocked = lambda _host, _port, _why: None,
 ) -> Stage:  # fmt: skip
     """Start the run's tool host, its environment set up around it, and say where everything lies inside it.
@@ -59,7 +58,7 @@ async def set_stage(
 
 
 async def _open_host(
-    order: Order, workspace: Workspace, *, now: str, redact: Callable[[Any], Any], log: Log, blocked: Blocked
+    order: Order, workspace: Workspace, *, now: str, redact: Redact, log: Log, blocked: Blocked
 ) -> tuple[ToolHost, Environment | None]:
     doorway = _doorway(order, blocked)
 

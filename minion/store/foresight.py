@@ -10,10 +10,9 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
-from minion.store.costs import costs
 from minion.store.decisions import ANSWERED
+from minion.store.spending import KEPT, beginnings
 
 # A connection to read by; one that this module hands on, so that no other room needs to know of SQLite.
 Reader = sqlite3.Connection
@@ -23,6 +22,10 @@ _COMPLETED: Final = """
 SELECT id, engine, usage, json_extract(lock, '$.model') AS model, ended_at FROM runs
     WHERE routine_id = ? AND state = 'completed' ORDER BY ordinal DESC LIMIT ?
 """
+_PRUNED: Final = (
+    "SELECT coalesce(sum(json_extract(body, '$.usage.dollars')), 0) FROM home_chain"
+    " WHERE kind = 'tombstone' AND json_extract(body, '$.ended_at') >= ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,11 @@ def completed_runs(db: Reader, routine_id: str) -> list[PastRun]:
 
 def spent_so_far(db: Reader, *, zone: str, now: datetime) -> tuple[float, float]:
     """What the minion's runs cost in US dollars on this day and in this month of its zone (IANA)."""
-    today = now.astimezone(ZoneInfo(zone)).date().isoformat()
-    by_day = {row["day"]: row["dollars"] for row in costs(db, "day", zone=zone)}
-    month = sum(dollars for day, dollars in by_day.items() if day[:7] == today[:7])
-    return by_day.get(today, 0.0), month
+    spans = dict(zip(("day", "month"), beginnings(zone, now), strict=True))
+    spent = {row["span"]: float(row["dollars"]) for row in db.execute(KEPT, spans).fetchall()}
+    for span, start in spans.items():
+        spent[span] += float(db.execute(_PRUNED, (start,)).fetchone()[0])
+    return spent["day"], spent["month"]
 
 
 def accepted_lock_now(db: Reader, routine_id: str) -> dict[str, str] | None:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-# Effects that one run may have.
+# Effects that one run may have, and gaps that it may record: beyond that nobody would read any of it.
 EFFECTS_PER_RUN: Final = 20
+GAPS_PER_RUN: Final = 40
 Plan = Literal["own", "pro", "team"]
 RUNS_PER_DAY: Final[dict[str, int | None]] = {"own": None, "pro": 5, "team": 25}
 WARNING_SHARE: Final = 0.8

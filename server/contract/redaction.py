@@ -57,23 +57,24 @@ class Redactor:
         ordered = sorted(forms | {MARK}, key=lambda form: (-len(form), form))
         self._values = re.compile("|".join(re.escape(form) for form in ordered)) if forms else None
 
-    def text(self, value: str) -> str:
-        """`value` without the secrets."""
+    def text(self, value: str, *, shapes: bool = True) -> str:
+        """`value` without the secrets; without `shapes` what only looks like one stays."""
         if self._values is not None:
             value = self._values.sub(MARK, value)
-        return _SHAPES.sub(MARK, value)
+        return _SHAPES.sub(MARK, value) if shapes else value
 
     def holds(self, value: str) -> bool:
         """Whether a known secret, or a form of one, stands in `value`; what only looks like one does not count."""
         found = self._values.finditer(value) if self._values is not None else ()
         return any(match[0] != MARK for match in found)
 
-    def data(self, value: Any) -> Any:
-        """A JSON value with every string in it, keys included, redacted."""
+    def data(self, value: Any, *, shapes: bool = True) -> Any:
+        """A JSON value with every string in it, keys included, redacted as `text` does."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.text(value, shapes=shapes)
         if isinstance(value, dict):
-            return {self.text(str(key)): self.data(item) for key, item in value.items()}
+            pairs = value.items()
+            return {self.text(str(key), shapes=shapes): self.data(item, shapes=shapes) for key, item in pairs}
         if isinstance(value, list | tuple):
-            return [self.data(item) for item in value]
+            return [self.data(item, shapes=shapes) for item in value]
         return value

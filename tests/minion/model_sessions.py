@@ -81,7 +81,7 @@ class Noted:
         """As the budget says."""
         return self.budget.explore()
 
-    def effect_refusal(self, wish: StagedEffect) -> str | None:
+    def effect_refusal(self, wish: StagedEffect, *, ahead: int) -> str | None:  # noqa: ARG002 - the Protocol's
         """As the test says."""
         return self.refuses(wish) if self.refuses is not None else None
 

@@ -14,7 +14,7 @@ from server.contract.policy import Policy
 from server.contract.quota import Limits
 from server.contract.run import EFFECT_KINDS, GAP_TYPES, OUTCOMES
 from tests.messages_api import scripted, text, use
-from tests.minion.model_sessions import KEY, a_skill, order_in, session_of
+from tests.minion.model_sessions import KEY, a_skill, order_in, resumed, session_of
 
 DONE = [text("Done.")]
 
@@ -84,6 +84,28 @@ def test_an_effect_is_refused_while_the_model_can_still_hear_it_and_an_allowed_o
         assert "not on the routine's list" in refused[0]
         assert "kind must be one of" in refused[1]
         assert [gap[:2] for gap in opened.ledger.gaps] == [("permission", "TSK-PUSH")]
+
+    asyncio.run(work())
+
+
+@pytest.mark.promise("MOD-3")
+def test_what_is_staged_is_told_to_a_task_that_goes_on_and_is_not_staged_twice(tmp_path: Path) -> None:
+    async def work() -> None:
+        staged = [use("stage_effect", kind="message", target="team", body="Deploy now")]
+        with scripted(staged, staged, staged, DONE) as api:
+            order = order_in(tmp_path, api)
+            async with session_of(order, api) as opened:
+                await opened.prompt()
+            transcript = tmp_path / "run" / "transcript.ndjson"
+            lines = transcript.read_text().splitlines(keepends=True)
+            # As a kill leaves it between what was kept of the task and the answer to the call.
+            kept = next(number for number, line in enumerate(lines) if '"progress"' in line)
+            transcript.write_text("".join(lines[: kept + 1]))
+            async with session_of(resumed(order), api) as opened:
+                result = await opened.prompt()
+            assert "Staged, and kept: message:team; do not stage that again." in api.read()
+        assert result.effects == (StagedEffect("message", "team", "Deploy now"),)
+        assert any("once is enough" in words for words in api.results())
 
     asyncio.run(work())
 

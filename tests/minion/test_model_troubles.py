@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from minion.engines.base import Interruption, TaskResult
+from minion.engines.model_calls import proxy_for
 from minion.engines.troubles import KINDS, kind_of
 from server.contract.policy import Policy
+from server.contract.quota import Limits
 from tests.messages_api import Fault, Turn, scripted, text, use
-from tests.minion.model_sessions import order_in, session_of
+from tests.minion.model_sessions import a_skill, order_in, session_of
 
 DONE = [text("Done.")]
 SOON = {"retry-after": "0"}
@@ -163,7 +165,7 @@ def test_a_model_that_declines_fails_the_task_and_the_report_is_still_asked_for(
 def test_an_answer_that_is_cut_off_goes_on_in_pieces_and_half_a_call_is_never_made(tmp_path: Path) -> None:
     cut = Turn([text("Writing."), use("write", path="a.md", content="half")], stop="max_tokens")
     ended, api, ledger, _ = attempt(tmp_path, cut, [text("In pieces.")], faults=[])
-    assert (ended.state, ended.text) == ("completed", "In pieces.")
+    assert (ended.state, ended.text) == ("completed", "Writing.\nIn pieces.")
     assert ledger.of_kind("tool_call") == []
     assert "cut off at" in api.read()
     ended, _, _, _ = attempt(tmp_path / "b", *([cut] * 9), faults=[])
@@ -218,3 +220,98 @@ def test_an_api_that_cannot_sum_up_is_asked_without_it(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_an_error_is_known_by_its_type_and_else_by_its_status(status: int, body: Any, kind: str) -> None:
     assert kind_of(status, body)[0] == kind
+
+
+@pytest.mark.promise("MOD-2")
+def test_a_call_whose_input_is_no_json_is_counted_and_asked_for_again(tmp_path: Path) -> None:
+    bad = Turn([{"type": "tool_use", "name": "bash", "input": '{"command": "echo hi", }'}])
+    turns = iter([bad, DONE])
+    ended, _, ledger, _ = attempt(tmp_path, faults=[], model=lambda _: next(turns))
+    assert (ended.state, ended.text) == ("completed", "Done.")
+    assert [call.turns for call in ledger.calls] == [0, 1]
+    assert "its answer is not understood" in ledger.logged[0]
+
+
+def test_half_a_character_is_not_sent_back(tmp_path: Path) -> None:
+    turns = iter([[text("one \ud83d two"), use("bash", command="echo hi")], DONE])
+    ended, api, _, _ = attempt(tmp_path, faults=[], model=lambda _: next(turns))
+    assert ended.state == "completed"
+    assert "one ? two" in api.read()
+
+
+@pytest.mark.parametrize("events", [1, 2, 3, 5])
+@pytest.mark.promise("MOD-2")
+def test_a_stream_that_ends_before_its_answer_does_is_no_answer(tmp_path: Path, events: int) -> None:
+    staged = [text("I send it."), use("stage_effect", kind="file", target="a.md", body="all of it")]
+    ended, api, ledger, _ = attempt(tmp_path, staged, DONE, faults=[Fault(cut=events, clean=True)])
+    assert (ended.state, ended.text) == ("completed", "Done.")
+    assert [effect.body for effect in ended.effects] == ["all of it"]
+    assert len(api.keys) == 3
+    assert "broke off" in ledger.logged[0]
+
+
+@pytest.mark.promise("BUD-1")
+def test_what_an_answer_had_written_when_it_broke_off_is_counted(tmp_path: Path) -> None:
+    words = "word " * 3_000
+    _, _, ledger, _ = attempt(tmp_path, [text(words)], faults=[Fault(cut=3)])
+    cut, whole = ledger.calls
+    assert cut.tokens.output >= len(words) // 4 - 100
+    assert whole.tokens.output > 0
+
+
+@pytest.mark.promise("BUD-1")
+def test_a_call_that_is_stopped_in_the_middle_is_counted(tmp_path: Path) -> None:
+    async def work() -> None:
+        silent = threading.Event()
+        with scripted([text("word " * 3_000)], faults=[Fault(cut=3, hang=silent)]) as api:
+            try:
+                async with session_of(order_in(tmp_path, api), api) as opened:
+                    result = await opened.prompt(timeout_s=1.5)
+            finally:
+                silent.set()
+        assert (result.state, result.timed_out) == ("failed", True)
+        (call,) = opened.ledger.calls
+        assert (call.turns, call.tokens.prompt > 0, call.tokens.output > 3_000) == (0, True, True)
+        assert result.cost["dollars"] > 0
+
+    asyncio.run(work())
+
+
+@pytest.mark.promise("BUD-1")
+def test_a_call_is_not_tried_again_once_its_tries_have_used_up_the_run_s_dollars(tmp_path: Path) -> None:
+    async def work() -> None:
+        with scripted([text("x")], faults=[Fault(cut=3)] * 5) as api:
+            async with session_of(order_in(tmp_path, api, limits=Limits(dollars=0.006)), api) as opened:
+                result = await opened.prompt()
+        assert result.state == "failed"
+        assert "cap of $0.006" in (result.why or "")
+        assert len(api.keys) == 1
+
+    asyncio.run(work())
+
+
+def test_a_model_that_cannot_sum_up_does_not_keep_another_from_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        unknown = Fault(400, "invalid_request_error", "compact_20260112 is not supported")
+        with scripted(DONE, DONE, faults=[unknown]) as api:
+            order = order_in(
+                tmp_path, api, a_skill(tmp_path, "one", model="claude-haiku-5-5"), a_skill(tmp_path, "two")
+            )
+            async with session_of(order, api) as opened:
+                await opened.skills()
+        assert ["context_management" in asked for asked in api.asked] == [False, True]
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("around", "proxy"),
+    [
+        ("", "http://proxy:3128"), ("example.org, .anthropic.com", None), ("api.anthropic.com", None),
+        ("*", None), ("anthropic.com", None), ("notanthropic.com", "http://proxy:3128"),
+    ],
+)  # fmt: skip
+def test_the_machine_s_proxy_is_gone_around_where_it_says_so(around: str, proxy: str | None) -> None:
+    environment = {"https_proxy": "http://proxy:3128", "no_proxy": around}
+    assert proxy_for(None, environment) == proxy
+    assert proxy_for("http://127.0.0.1:8000", environment) is None

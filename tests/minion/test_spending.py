@@ -10,7 +10,8 @@ import pytest
 
 from minion.config import Config
 from minion.daemon.allowance import Allowance
-from minion.store.local_db import create
+from minion.store.foresight import spent_so_far
+from minion.store.local_db import create, read_only
 from minion.store.run_log import append_home
 from minion.store.spending import Purse
 from minion.store.writer import Connection, Writer, open_writer
@@ -71,6 +72,32 @@ def test_days_and_months_are_those_of_the_minions_zone_and_pruned_runs_count(tmp
         assert await spent() == (0.875, 0.875)
 
     with_store(tmp_path, story)
+
+
+@pytest.mark.promise("BUD-2")
+def test_what_a_run_spends_after_midnight_is_spent_on_the_new_day(tmp_path: Path) -> None:
+    event = "INSERT INTO events VALUES (?, ?, ?, ?, 'usage', NULL, ?, '')"
+
+    async def story(writer: Writer) -> None:
+        async def tell(db: Connection) -> None:
+            await a_run(db, 1, NOW - timedelta(minutes=20), 0.75)
+            for number, (minutes, dollars) in enumerate([(18, 0.5), (10, 0.125), (1, 0.125)]):
+                at = instant(NOW - timedelta(minutes=minutes))
+                await db.execute(event, ("run_1", number, number, at, f'{{"dollars": {dollars}}}'))
+
+        async def end(db: Connection) -> None:
+            await db.execute("UPDATE runs SET ended_at = ?", (instant(NOW - timedelta(minutes=16)),))
+
+        await writer.transact(tell)
+        assert await writer.transact(lambda db: Purse().spent(db, zone="Europe/Berlin", now=NOW)) == (0.25, 0.25)
+        await writer.transact(end)
+        assert await writer.transact(lambda db: Purse().spent(db, zone="Europe/Berlin", now=NOW)) == (0.0, 0.0)
+
+    with_store(tmp_path, story)
+    with read_only(tmp_path / "minion.db") as db:
+        assert spent_so_far(db, zone="Europe/Berlin", now=NOW) == (0.0, 0.0)
+        noon = NOW - timedelta(hours=10)
+        assert spent_so_far(db, zone="Europe/Berlin", now=noon) == (0.75, 0.75)
 
 
 @pytest.mark.parametrize(
