@@ -128,13 +128,18 @@ def spell_instant(moment: str) -> str:
 
 def clip(text: str, most: int) -> str:
     """A text as one line of at most so many characters; `…` stands for what is left out."""
-    line = " ".join(text.split(" ")).replace("\n", " ")
+    line = one_line(text)
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def plain(text: str) -> str:
     """Text from a run without control characters: a result cannot drive the reader's terminal."""
     return "".join(c for c in text if c in "\n\t" or (c >= " " and c != "\x7f" and not "\x80" <= c <= "\x9f"))
+
+
+def one_line(text: str) -> str:
+    """Text from a run as one line, so that it neither drives the terminal nor passes for a line of ours."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def report_text(results: Sequence[Mapping[str, Any]], most: int = 120) -> list[str]:

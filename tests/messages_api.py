@@ -37,8 +37,8 @@ class Fault:
     """What one request comes to instead of an answer.
 
     An error of this `status` and `type`; or, with `cut`, the answer that was due, broken off after so many events,
-    or ended after them as if that were all of it (`clean`); with `hang`, silence until the event is set, of a `cut`
-    one after its events.
+    or ended after them as if that were all of it (`clean`); with `hang`, silence until the event is set, after the
+    events of one that is `cut`; with `body`, that and nothing else.
     """
 
     status: int = 529
@@ -48,6 +48,7 @@ class Fault:
     cut: int | None = None
     clean: bool = False
     hang: threading.Event | None = None
+    body: bytes | None = None
 
 
 Said = Sequence[Block] | Turn
@@ -184,13 +185,14 @@ class _Handler(BaseHTTPRequestHandler):
             fault.hang.wait(60)
         if fault is not None and fault.cut is None:
             error = {"type": "error", "error": {"type": fault.type, "message": fault.message}}
-            self._answer(fault.status, json.dumps(error).encode(), headers=fault.headers)
+            said = fault.body if fault.body is not None else json.dumps(error).encode()
+            self._answer(fault.status, said, headers=fault.headers)
             return
-        said = self.server.answer(asked)
+        message = self.server.answer(asked)
         if not asked.get("stream"):
-            self._answer(200, json.dumps(said).encode())
+            self._answer(200, json.dumps(message).encode())
             return
-        events = [_event(each) for each in _streamed(said)]
+        events = [_event(each) for each in _streamed(message)]
         if fault is None or fault.clean:
             came = events if fault is None else events[: fault.cut]
             self._answer(200, b"".join(came), "text/event-stream")

@@ -12,7 +12,7 @@ from minion.commands.context import as_called, home_of, print_json, warn
 from minion.config import load_config, reaching
 from minion.daemon.judgement import look
 from minion.daemon_client import connected
-from minion.spelling import local_time, plain
+from minion.spelling import local_time, one_line
 from minion.store.alerts import list_alerts
 from minion.store.local_db import read_only
 from server.contract.refusals import NotFound
@@ -70,9 +70,9 @@ def _lines(alert: Mapping[str, Any]) -> Iterator[str]:
     sign = click.style(f"✓ {word}", fg="green") if over else click.style(f"✗ {word}", fg="red")
     until = f" until {local_time(alert['until'])}" if over else ""
     yield f"{sign}  {click.style(alert['routine'], bold=True)}  since {local_time(alert['since'])}{until}"
-    yield f"  {plain(alert['text'])}"
+    yield f"  {one_line(alert['text'])}"
     if over:
-        yield f"  {plain(alert['closing'])}"
+        yield f"  {one_line(alert['closing'])}"
     for notice in alert["told"]:
         yield f"  {_told(notice)}"
     if not alert["told"]:
@@ -85,7 +85,7 @@ def _told(notice: Mapping[str, Any]) -> str:
     way = notice["way"]
     whom = f"Slack ({way['slack']})" if "slack" in way else shlex.join(way["command"])
     what = "its end " if notice["over"] else ""
-    why = f": {plain(notice['problem'])}" if notice["problem"] else ""
+    why = f": {one_line(notice['problem'])}" if notice["problem"] else ""
     if notice["state"] == "sent":
         return f"told {what}{whom}, {local_time(notice['at'])}"
     if notice["state"] == "waiting":

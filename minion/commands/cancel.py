@@ -10,6 +10,7 @@ from minion.commands.context import home_of, print_json, warn
 from minion.commands.owner import naming_the_foreground
 from minion.commands.presentation import headline
 from minion.config import load_config
+from minion.spelling import one_line
 from minion.store.local_db import read_only
 from minion.store.run_history import find_run, whole_run
 
@@ -45,4 +46,4 @@ def command(ctx: click.Context, run: str, why: str | None, as_json: bool) -> Non
         print_json({"run": run_id, **told})
         return
     click.echo(headline(ended))
-    click.echo(ended["summary"] or "")
+    click.echo(one_line(ended["summary"] or ""))

@@ -6,7 +6,7 @@ import click
 
 from minion.commands.context import as_called, home_of, print_json
 from minion.config import load_config
-from minion.spelling import decision_words, local_time, plain
+from minion.spelling import decision_words, local_time, one_line
 from minion.store.decisions import list_decisions
 from minion.store.local_db import read_only
 
@@ -43,7 +43,7 @@ def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
         since = local_time(item["opened_at"])
         words = decision_words(item["kind"])
         click.echo(f"{click.style(item['id'], bold=True)}  {words.name}, {item['routine']}, since {since}")
-        click.echo(f"  {plain(item['question'])}")
+        click.echo(f"  {one_line(item['question'])}")
         if item["answer"] is None:
             if item["kind"] == "question":
                 click.echo(as_called(ctx, f"  minion show {item['subject'].get('run')}    (the run that asked)"))

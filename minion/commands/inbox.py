@@ -10,7 +10,7 @@ import click
 from minion.commands.context import as_called, home_of, print_json
 from minion.commands.presentation import mark
 from minion.config import load_config
-from minion.spelling import decision_words, local_time, plain
+from minion.spelling import decision_words, local_time, one_line
 from minion.store.decisions import digest_of_question, list_decisions
 from minion.store.local_db import read_only
 from minion.store.outbox import joined_hq
@@ -55,7 +55,7 @@ def _held(found: list[dict[str, Any]]) -> Iterator[str]:
         name = click.style(item["id"][:_SHORT], bold=True)
         what = decision_words(item["kind"]).name
         yield f"{name}  {what}, {item['routine']}, since {local_time(item['opened_at'])}"
-        yield f"  {plain(item['question'])}"
+        yield f"  {one_line(item['question'])}"
         yield from (f"    {name}  {_digest(value)}" for name, value in sorted(item["subject"].items()))
         yield f"  minion decide {item['id'][:_SHORT]} approve    (or: reject)"
 
@@ -63,11 +63,11 @@ def _held(found: list[dict[str, Any]]) -> Iterator[str]:
 def _unknown(found: list[dict[str, Any]]) -> Iterator[str]:
     for item in found:
         yield f"{click.style(item['id'][:_SHORT], bold=True)}  effect, {item['routine']}, {mark('unknown')}"
-        yield f"  {plain(item['kind'])}:{plain(item['target'])}: nobody knows whether it came about"
+        yield f"  {one_line(item['kind'])}:{one_line(item['target'])}: nobody knows whether it came about"
         yield f"  minion effects {item['run']}"
 
 
 def _digest(value: Any) -> str:
     text = str(value)
-    return plain(text[:19] + "…" if text.startswith("sha256:") else text)
+    return one_line(text[:19] + "…" if text.startswith("sha256:") else text)
 

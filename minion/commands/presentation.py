@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from minion.commands.context import shown_path
-from minion.spelling import MARKS, MEANINGS, STEP_KINDS, answer_words, clip, spell_cost, took
+from minion.spelling import MARKS, MEANINGS, STEP_KINDS, answer_words, clip, one_line, spell_cost, took
 
 
 def mark(word: str) -> str:
@@ -45,7 +45,7 @@ def tree(run: Mapping[str, Any], *, verbose: bool = False) -> list[str]:
                 continue
             lines += _counted(inside)
             inside = []
-            code = step["code"] if step["kind"] == "step" else f"{step['code']} ({_kind(step)})"
+            code = one_line(step["code"]) + (f" ({_kind(step)})" if step["kind"] != "step" else "")
             indent = "   └ " if step["kind"] in _INNER else " · "
             lines.append(f"    {indent}{code:<{44 - len(indent)}} {_ended(step)}")
         lines += _counted(inside)
@@ -74,8 +74,7 @@ def _counted(steps: Sequence[Mapping[str, Any]]) -> list[str]:
 def _ended(item: Mapping[str, Any]) -> str:
     time = took(item["started_at"], item["ended_at"])
     state = mark(item["state"]) + " " * max(0, 13 - len(item["state"]))
-    why = f"  {item['why']}" if item.get("why") else ""
-    return f"{state} {time:>8}{clip(why, 120)}".rstrip()
+    return f"{state} {time:>8}  {clip(item.get('why') or '', 120)}".rstrip()
 
 
 def headline(run: Mapping[str, Any]) -> str:
@@ -92,13 +91,15 @@ def facts(run: Mapping[str, Any], *, verbose: bool = False) -> list[str]:
     if run["why"]:
         lines.append(f"why        {clip(run['why'], 400)}")
     for check in run["checks"]:
-        lines.append(f"check      {mark(check['state'])}  {check['kind']} {check['expected']}: {check['detail']}")
+        said = one_line(f"{check['kind']} {check['expected']}: {check['detail']}")
+        lines.append(f"check      {mark(check['state'])}  {said}")
     for effect in run["effects"]:
         where = f" → {shown_path(effect['destination'])}" if effect["destination"] else ""
-        detail = f"  ({effect['detail']})" if effect["detail"] else ""
-        lines.append(f"effect     {mark(effect['state'])}  {effect['kind']}:{effect['target']}{where}{detail}")
+        detail = f"  ({one_line(effect['detail'])})" if effect["detail"] else ""
+        what = one_line(f"{effect['kind']}:{effect['target']}{where}")
+        lines.append(f"effect     {mark(effect['state'])}  {what}{detail}")
     for gap in run["gaps"]:
-        lines.append(f"gap        {gap['requested_code']}  {gap['description']}")
+        lines.append(f"gap        {gap['requested_code']}  {clip(gap['description'], 400)}")
     for asked in run["questions"]:
         lines.append(f"asked      {clip(asked['question'], 400)}  ({answer_words(asked)})")
     lines.append(f"steps      {_steps(run)}")

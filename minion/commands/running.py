@@ -12,7 +12,7 @@ from minion.asking import ask
 from minion.commands.context import as_called, home_of, print_json, program, warn
 from minion.commands.presentation import facts, headline, mark, rule, tree
 from minion.config import Home
-from minion.spelling import report_text
+from minion.spelling import one_line, report_text
 from minion.store.local_db import read_only
 from minion.store.run_history import results_of, whole_run
 from minion.terminal import can_rewrite, wants_styles
@@ -93,7 +93,8 @@ def _print(run: Mapping[str, Any], results: list[dict[str, Any]], ctx: click.Con
     if report:
         click.echo("\n".join([rule("report"), "", *report, ""]))
     click.echo("\n".join([rule("what ran"), "", *tree(run), ""]))
-    click.echo("\n".join([rule("what came of it"), "", headline(run), run["summary"] or "", "", *facts(run), ""]))
+    summary = one_line(run["summary"] or "")
+    click.echo("\n".join([rule("what came of it"), "", headline(run), summary, "", *facts(run), ""]))
     hint = [f"{click.style('hint:', bold=True)} {as_called(ctx, run['hint'])}", ""] if run["hint"] else []
     click.echo("\n".join([rule("next"), "", *hint, *next_commands(run, program(ctx))]))
 
@@ -105,6 +106,8 @@ def next_commands(run: Mapping[str, Any], program_: str) -> list[str]:
         lines.insert(0, f"{program_} logs {run['routine']}@last")
     if any(effect["state"] == "unknown" for effect in run["effects"]):
         lines.insert(0, f"{program_} effects --unsettled")
+    if run["state"] == "interrupted":
+        lines.insert(0, f"{program_} resume {run['id']}")
     if any(asked["state"] == "open" for asked in run["questions"]):
         lines.insert(0, f"{program_} inbox")
     messages = [effect for effect in run["effects"] if effect["kind"] == "message"]

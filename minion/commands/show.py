@@ -8,7 +8,7 @@ from minion.commands.completion import complete_run
 from minion.commands.context import home_of, print_json
 from minion.commands.presentation import facts, headline, rule, tree
 from minion.config import load_config
-from minion.spelling import report_text
+from minion.spelling import one_line, report_text
 from minion.store.local_db import read_only
 from minion.store.run_history import breaches, find_run, results_of, whole_run
 
@@ -40,7 +40,7 @@ def command(ctx: click.Context, run: str, verbose: bool, as_json: bool) -> None:
         print_json(whole | {"log_intact": not broken})
         return
     intact = "log        intact" if not broken else f"log        BROKEN: {broken[0].chain} at {broken[0].position}"
-    told = [headline(whole), whole["summary"] or "", "", *facts(whole, verbose=verbose), intact, ""]
+    told = [headline(whole), one_line(whole["summary"] or ""), "", *facts(whole, verbose=verbose), intact, ""]
     click.echo("\n".join(told))
     click.echo("\n".join([rule("what ran"), "", *tree(whole, verbose=verbose)]))
     report = report_text(results)

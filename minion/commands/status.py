@@ -13,7 +13,7 @@ from minion.config import Config, Home, holder_now, load_config
 from minion.daemon_client import DAEMON, answer_now, unanswered
 from minion.release import program_version
 from minion.routines.files import all_routine_files
-from minion.spelling import local_time, plain, spell_instant
+from minion.spelling import local_time, one_line, spell_instant
 from minion.standing import standing
 from minion.store.local_db import read_only
 from server.contract.refusals import NotFound
@@ -80,7 +80,7 @@ def _screen(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[s
     yield from _daemon(said, called)
     yield from _named("HQ", list(_hq(said.get("hq"))))
     if said["halted"] is not None:
-        since, why = local_time(said["halted"]["at"]), plain(said["halted"]["why"])
+        since, why = local_time(said["halted"]["at"]), one_line(said["halted"]["why"])
         says = f"{mark('held')}  nothing starts since {since}: {why}"
         yield from _named("halted", [says, called("minion unhalt")])
     yield from _named("running", [
@@ -130,7 +130,7 @@ def _hq(said: Mapping[str, Any] | None) -> Iterator[str]:
     elif said["problem"] is None:
         yield f"–  {said['url']}, which nobody asks while the minion is down"
     else:
-        yield f"{mark('warning')}  {said['url']} is away{since}: {plain(said['problem'])}"
+        yield f"{mark('warning')}  {said['url']} is away{since}: {one_line(said['problem'])}"
         yield "routines go on, HQ's too; what is ordered there comes when it is back"
     if said["reports"]:
         many = f"{said['reports']:,} reports wait" if said["reports"] > 1 else "1 report waits"
@@ -143,7 +143,7 @@ def _row(item: Mapping[str, Any], called: Callable[[str], str]) -> list[str]:
     words = {"scheduled": "", "on-demand": "", "hq": "HQ schedules it"}
     now = words[state] if state in words else mark(state)
     if item["problem"]:
-        now = f"{now}: {plain(item['problem'].removeprefix(item['name'] + ': '))}"
+        now = f"{now}: {one_line(item['problem'].removeprefix(item['name'] + ': '))}"
     elif state == "rejected":
         now = f"{now}: {called('minion decide ' + item['rejected'] + ' approve')}"
     when = local_time(last["ended_at"] or last["created_at"]) if last else ""
@@ -153,16 +153,16 @@ def _row(item: Mapping[str, Any], called: Callable[[str], str]) -> list[str]:
 
 def _needs(said: Mapping[str, Any], called: Callable[[str], str]) -> Iterator[str]:
     """What needs somebody, with the command for each."""
-    alerts = [f"{mark('warning')}  {plain(alert['text'])}" for alert in said["alerts"]]
+    alerts = [f"{mark('warning')}  {one_line(alert['text'])}" for alert in said["alerts"]]
     if said["unsent"]:
         many = f"{said['unsent']} notices" if said["unsent"] > 1 else "1 notice"
         alerts.append(f"{many} did not arrive, or not yet: {called('minion alerts')}")
     decisions = []
     for item in said["decisions"]:
-        decisions += [plain(item["question"]), called(f"minion decide {item['id']} approve")]
+        decisions += [one_line(item["question"]), called(f"minion decide {item['id']} approve")]
     effects = []
     for item in said["unknown_effects"]:
-        what = f"{mark('unknown')}  {item['kind']}:{item['target']} of {item['routine']}"
+        what = f"{mark('unknown')}  {one_line(item['kind'])}:{one_line(item['target'])} of {item['routine']}"
         effects.append(f"{what}: {called('minion effects ' + item['run'])}")
     for name, lines in (("alerts", alerts), ("decisions", decisions), ("effects", effects)):
         if lines:

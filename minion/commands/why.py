@@ -11,7 +11,7 @@ from minion.commands.completion import complete_routine
 from minion.commands.context import as_called, home_of, print_json
 from minion.commands.presentation import mark
 from minion.config import load_config
-from minion.spelling import plain
+from minion.spelling import one_line
 
 if TYPE_CHECKING:  # croniter is loaded when there is something to explain
     from minion.why.chain import Chain
@@ -62,8 +62,8 @@ def command(ctx: click.Context, routine: str | None, at: str | None, verbose: bo
 def _told(ctx: click.Context, chain: Chain, *, verbose: bool) -> list[str]:
     lines = []
     if verbose:
-        lines = [f"{_marked(link.state)}  {link.name:<9} {plain(link.words)}" for link in chain.links]
-    lines.append(f"{click.style(chain.routine, bold=True)}: {plain(chain.sentence)}")
+        lines = [f"{_marked(link.state)}  {link.name:<9} {one_line(link.words)}" for link in chain.links]
+    lines.append(f"{click.style(chain.routine, bold=True)}: {one_line(chain.sentence)}")
     return [*lines, *_fix(ctx, chain, "")]
 
 
@@ -73,7 +73,7 @@ def _listed(ctx: click.Context, chains: Sequence[Chain]) -> list[str]:
     lines = []
     for chain in chains:
         name = click.style(chain.routine, bold=True)
-        lines.append(f"{_marked(chain.end.state)}  {name}: {plain(chain.sentence)}")
+        lines.append(f"{_marked(chain.end.state)}  {name}: {one_line(chain.sentence)}")
         lines += _fix(ctx, chain, " " * (_WIDEST + 4)) if chain.end.state == "broken" else []
     return lines
 

@@ -6,6 +6,7 @@ The only module that loads `anthropic` (2 s, 76 MB): a runner does, when a run's
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 import urllib.parse
@@ -100,9 +101,11 @@ class ModelCaller:
         self._cannot_compact: set[str] = set()
         self.unanswered: Tokens | None = None
         timeout = httpx2.Timeout(_SILENCE_S, connect=_CONNECT_S)
-        # Nothing but what is said here decides where it goes: no variable, no profile, no `.netrc`.
+        # Nothing but what is said here decides where it goes: no variable, no profile, no `.netrc`, no redirect.
         proxy = proxy_for(access.url, environment)
-        http = anthropic.DefaultAsyncHttpxClient(proxy=proxy, trust_env=False, timeout=timeout)
+        http = anthropic.DefaultAsyncHttpxClient(
+            proxy=proxy, trust_env=False, timeout=timeout, follow_redirects=False
+        )
         self._client = anthropic.AsyncAnthropic(
             api_key=access.key, base_url=access.url, max_retries=0, timeout=timeout, http_client=http
         )
@@ -181,6 +184,8 @@ class ModelCaller:
         if isinstance(error, anthropic.APIStatusError):
             kind, words = kind_of(error.status_code, error.body)
             wait_s = _retry_after(error.response)
+            if wait_s is not None and wait_s > LONGEST_WAIT_S:
+                words = f"{words.rstrip('.')}; it asks to wait {wait_s:,.0f} s"
         elif isinstance(error, (anthropic.APIResponseValidationError, *_NOT_UNDERSTOOD)):
             kind, words = "api_error", "its answer is not understood"
         elif used is not None:
@@ -218,9 +223,10 @@ def _retry_after(response: Any) -> float | None:
     """The seconds that a response asks to wait; an HTTP date is not waited for."""
     said = response.headers.get("retry-after")
     try:
-        return max(0.0, float(said)) if said is not None else None
+        wait_s = float(said) if said is not None else math.nan
     except ValueError:
         return None
+    return max(0.0, wait_s) if math.isfinite(wait_s) else None
 
 
 def _used_by(stream: Any) -> Tokens | None:
@@ -278,4 +284,6 @@ def _any(value: Sequence[Any]) -> Any:
 
 def _said(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, anthropic.APIConnectionError) and error.__cause__ else error
+    if isinstance(cause, httpx2.ReadTimeout):
+        return f"it said nothing for {_SILENCE_S:g} s"
     return str(cause) or type(cause).__name__

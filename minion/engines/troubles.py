@@ -14,7 +14,7 @@ from server.contract.prices import Tokens
 
 Kind = Literal[
     "key_refused", "not_permitted", "no_credit", "unknown_model", "rate_limited", "overloaded", "api_error",
-    "connection_lost", "stream_cut", "context_overflow", "bad_request", "refused", "cut_off",
+    "wrong_address", "connection_lost", "stream_cut", "context_overflow", "bad_request", "refused", "cut_off",
 ]  # fmt: skip
 
 
@@ -56,6 +56,9 @@ KINDS: Final[Mapping[Kind, Ending]] = {
     "api_error": Ending(
         "The API failed: {words}.", "minion resume {run}, a while later", again=True, later=True
     ),
+    "wrong_address": Ending(
+        "What answers is not the API: {words}.", f"mend `api_url` in minion.json, {_RESUME}", later=True
+    ),
     "connection_lost": Ending(
         "The API cannot be reached: {words}.", "check the network and `api_url`, then minion resume {run}",
         again=True, later=True,
@@ -68,14 +71,14 @@ KINDS: Final[Mapping[Kind, Ending]] = {
         "have the routine do less in one run, or choose a model that holds more",
     ),
     "bad_request": Ending(
-        "The API refused the request (400): {words}.", "look at the run's transcript; report it if it is a defect"
+        "The API refused the request (400): {words}.", "minion logs {run} -v; report it if it is a defect"
     ),
     "refused": Ending(
         "{model} declined to go on{words}.", "look at what the routine asks for, and at what the run had read"
     ),
     "cut_off": Ending(
         "{model} did not come to the end of an answer within {words} tokens, three times in a row.",
-        "have the skill write long texts in pieces, or raise limits.dollars",
+        "have it write long texts in pieces; where less than 16,384 tokens were left, raise limits.dollars",
     ),
 }  # fmt: skip
 
@@ -111,7 +114,7 @@ _BY_TYPE: Final[Mapping[str, Kind]] = {
     "request_too_large": "context_overflow", "api_error": "api_error", "timeout_error": "api_error",
 }  # fmt: skip
 _BY_STATUS: Final[Mapping[int, Kind]] = {
-    401: "key_refused", 402: "no_credit", 403: "not_permitted", 404: "unknown_model", 413: "context_overflow",
+    401: "key_refused", 402: "no_credit", 403: "not_permitted", 404: "wrong_address", 413: "context_overflow",
     429: "rate_limited", 529: "overloaded",
 }  # fmt: skip
 _TOO_LONG: Final = ("prompt is too long", "context window", "exceed context limit", "input length and")
@@ -128,6 +131,8 @@ def kind_of(status: int, body: Any) -> tuple[Kind, str]:
             return "context_overflow", words
         return ("no_credit" if "credit balance" in low else "bad_request"), words
     kind = _BY_TYPE.get(type_) or _BY_STATUS.get(status)
+    if 300 <= status < 400:
+        return "wrong_address", f"it leads elsewhere (status {status})"
     if kind is None:
         kind = "api_error" if status >= 500 else "bad_request"
     return kind, words or f"status {status}"

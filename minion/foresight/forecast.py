@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -158,6 +158,12 @@ def forecast(home: Home, text: str, wanted: Wanted, *, now: datetime, count: boo
             figures, capped, tokens = _assumed(home, found, now, count=count)
         elif not has_model(order.engine) and figures is None:
             figures = Figures(0.0, 0.0, None, None)
+        assert figures is not None  # noqa: S101 - of runs, assumed, or nothing
+        if figures.p95_dollars > order.limits.dollars:  # earlier runs may have had more
+            capped, most = True, order.limits.dollars
+            figures = replace(
+                figures, p50_dollars=min(figures.p50_dollars, most), p95_dollars=min(figures.p95_dollars, most)
+            )
         document = found.routine.document
         schedules = schedules_of(document, found.config.timezone)
         return Forecast(

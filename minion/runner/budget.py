@@ -122,4 +122,4 @@ class Budget:
 
     def _spell_cap(self, name: str) -> str:
         cap = getattr(self._limits, name)
-        return f"${cap:g}" if name == "dollars" else f"{cap:,} {name}"
+        return f"${cap:g}" if name == "dollars" else f"{cap:,} {name if cap != 1 else name.removesuffix('s')}"

@@ -22,7 +22,7 @@ OPEN_S: Final = 15.0
 MOST_DOORS: Final = 20
 AGAIN_S: Final = 0.2
 LIFE_S: Final = 10_000_000.0
-_HERE: Final = "localhost,127.0.0.1,::1"
+_HERE: Final = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Doorway:
         proxy = Proxy(self.egress, blocked=self.blocked, resolve=self.resolve)
         try:
             await proxy.open(self.socket)
-            through = {**envelope.env, **variables()}
+            through = {**envelope.env, **variables(self.egress)}
             host = await self._host(replace(envelope, egress=str(self.socket), env=through), sandboxed=True)
         except BaseException:
             await proxy.close()
@@ -93,11 +93,14 @@ class Doorway:
             await asyncio.sleep(AGAIN_S)
 
 
-def variables() -> Mapping[str, str]:
+def variables(egress: Egress) -> Mapping[str, str]:
     """What makes programs inside use the door; those that ask for nothing find no network.
 
-    No ALL_PROXY: it would send through it what is no HTTP either, and is not understood by all alike.
+    No ALL_PROXY: it would send through it what is no HTTP either, and is not understood by all alike. An address
+    of this machine is the sandbox's own, unless it is listed.
     """
+    listed = {pattern.host for pattern in egress.patterns}
+    here = ",".join(name for name in _HERE if name not in listed)
     door = f"http://127.0.0.1:{PORT}"
     found = {name: door for lower in ("http_proxy", "https_proxy") for name in (lower, lower.upper())}
-    return found | {"no_proxy": _HERE, "NO_PROXY": _HERE, "NODE_USE_ENV_PROXY": "1"}
+    return found | {"no_proxy": here, "NO_PROXY": here, "NODE_USE_ENV_PROXY": "1"}

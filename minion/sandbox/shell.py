@@ -2,7 +2,8 @@
 
 Every command is a process group of its own in the tool host, so that neither `exit` nor a timeout ends the
 session. What carries over lies in a file inside, written when the command ends and read by the next one; of two
-such files the older is overwritten, so that a kill in the middle leaves the other.
+such files the older is overwritten, so that a kill in the middle leaves the other. A command that kept nothing,
+killed or replaced by `exec`, is named in the output of the next.
 """
 
 from __future__ import annotations
@@ -25,46 +26,65 @@ LONGEST_COMMAND: Final = 200_000  # characters
 # a comment: a fork costs as much as all the rest. Options are written only where they differ from those at the
 # start, and set last. `trap` is wrapped, because a command's own trap on EXIT would stand in the way of ours: it
 # is run after ours. In a subshell it is bash's own again.
+#
+# A file is whole when it begins with `#` and its number. The first character is `-` from before the command until
+# all is written: whatever ends the shell in between, even `exec`, the next command sees it. Such a file is not
+# read. One that stops in the middle all the same ends the command, for what is read cannot be taken back: two
+# states never mix. It ends with 1, which tells it from a signal, after which the file is as good as before.
+#
+# The session's aliases must not reach these lines: they are on only in the last group, which is parsed by then.
+# Its functions come last in the file; from there on every builtin is called by `builtin`, and `shopt` and `set` in
+# the file's options through aliases of its own. `extglob` is on while functions are read: some are written in it.
 _BASH: Final = r"""
 unset BASH_EXECUTION_STRING
-shopt -s expand_aliases
-[[ -d $1 ]] || mkdir -m 700 -p -- "$1"
-__minion_a= __minion_b=
+[[ -d $1 ]] || mkdir -m 700 -p -- "$1" 2>/dev/null
+exec 2>&1
+__minion_a='#0' __minion_b='#0' __minion_lost=
+[[ ! -e $1/a ]] || __minion_a=
+[[ ! -e $1/b ]] || __minion_b=
 [[ ! -f $1/a ]] || IFS= read -r __minion_a < "$1/a"
 [[ ! -f $1/b ]] || IFS= read -r __minion_b < "$1/b"
 __minion_a=${__minion_a#"#"} __minion_b=${__minion_b#"#"}
-case $__minion_a in ''|*[!0-9]*) __minion_a=0 ;; esac
-case $__minion_b in ''|*[!0-9]*) __minion_b=0 ;; esac
+case $__minion_a in ''|*[!0-9]*) __minion_a=0 __minion_lost=1 ;; esac
+case $__minion_b in ''|*[!0-9]*) __minion_b=0 __minion_lost=1 ;; esac
 if ((__minion_a > __minion_b)); then
-  set -- b a "$__minion_a" "$__minion_b" "$@"
+  set -- b a "$__minion_a" "$__minion_lost" "$@"
 else
-  set -- a b "$__minion_b" "$__minion_a" "$@"
+  set -- a b "$__minion_b" "$__minion_lost" "$@"
 fi
-__minion_plain=$SHELLOPTS:${BASHOPTS-} __minion_pwd= __minion_whole=
+[[ -f $5/$1 || ! -e $5/$1 ]] || rm -rf -- "$5/$1"
+__minion_pwd= __minion_most= __minion_whole=
 if (($3)); then
-  . "$5/$2" 2>/dev/null
-  if [[ $__minion_whole != "$3" ]]; then
-    (($4)) && . "$5/$1" 2>/dev/null
-    set -- "$2" "$1" "${@:3}"
-  fi
+  trap '(($? != 1)) || { builtin echo "#0" >| "$5/$2"
+    builtin echo "bash: this did not run: what the command before it left cannot be read, and is lost"; }' EXIT
+  shopt -s extglob
+  . "$5/$2" >/dev/null 2>&1
+  builtin shopt -u extglob
+  [[ $__minion_most == "$3" ]] || builtin exit 1
+  builtin trap - EXIT
+  [[ $__minion_whole == "$3" ]] ||
+    builtin echo "bash: not all functions could be read again; \`declare -F\` prints those that are left"
 fi
 __minion_file=$5/$1 __minion_number=$(($3 + 1)) __minion_given=("${@:7}") __minion_exit= OPTIND=1
-[[ -f $__minion_file || ! -e $__minion_file ]] || rm -rf -- "$__minion_file"
 __minion_source=/dev/stdin
-set +o posix
-((BASH_VERSINFO > 3)) || { __minion_source=$5/command; cat >| "$__minion_source"; }
+((BASH_VERSINFO > 3)) || { __minion_source=$5/command; builtin command cat >| "$__minion_source"; }
 if [[ -z $__minion_pwd ]] || ! builtin cd -- "$__minion_pwd" 2>/dev/null; then
   builtin cd -- "$6" 2>/dev/null || builtin cd /
   [[ -z $__minion_pwd ]] || builtin echo "bash: the folder $__minion_pwd is gone; this runs in $PWD"
 elif [[ -n $__minion_oldpwd ]]; then
   OLDPWD=$__minion_oldpwd
 fi
-set --
+[[ -z $4 ]] || builtin echo "bash: what the command before this one set is lost (a shell that is killed or" \
+  "replaced by exec keeps nothing); this runs in $PWD"
+{ builtin printf - 1<>"$__minion_file"; } 2>/dev/null ||
+  builtin echo "bash: $__minion_file cannot be written; what this sets will be lost"
+builtin set --
 trap() {
-  if [[ $BASH_SUBSHELL != 0 || $# == 0 || $1 == -[lp]* ]]; then builtin trap "$@"; return; fi
-  [[ $1 != -- ]] || shift
-  local __minion_do=$1 __minion_each __minion_rest=()
-  if (($# > 1)); then shift; else __minion_do=-; fi
+  if [[ $BASH_SUBSHELL != 0 || $# == 0 || $1 == -[lp]* ]]; then builtin trap "$@"; builtin return; fi
+  [[ $1 != -- ]] || builtin shift
+  builtin local "__minion_do=$1" __minion_each __minion_rest
+  __minion_rest=()
+  if (($# > 1)); then builtin shift; else __minion_do=-; fi
   for __minion_each; do
     case $__minion_each in
       0|[Ee][Xx][Ii][Tt]) [[ $__minion_do == - ]] && __minion_exit= || __minion_exit=$__minion_do ;;
@@ -73,30 +93,39 @@ trap() {
   done
   if ((${#__minion_rest[@]})); then builtin trap -- "$__minion_do" "${__minion_rest[@]}"; fi
 }
-__minion_again() { return "$__minion_status"; }
+__minion_again() { builtin return "$__minion_status"; }
+__minion_last() { [[ -z $__minion_exit ]] || { __minion_again; builtin eval "$__minion_exit"; }; }
 __minion_save() {
   __minion_status=$?
+  builtin trap - DEBUG ERR RETURN
   {
-    builtin echo "#$__minion_number"
+    builtin echo "-$__minion_number"
     if [[ $SHELLOPTS:${BASHOPTS-} != "$__minion_plain" ]]; then
+      builtin echo "shopt -s expand_aliases; alias set='builtin set' shopt='builtin shopt'"
       builtin echo "__minion_options() {"; builtin shopt -p; builtin set +o; builtin echo "}"
+      builtin echo "unalias set shopt; shopt -u expand_aliases"
     fi
     builtin set +aeufxv
     builtin unset -f trap __minion_save __minion_options
     builtin declare -p
+    builtin echo "set +o posix"
     for __minion_each in "${__minion_given[@]}"; do
       [[ ${!__minion_each+x} ]] || builtin echo "unset $__minion_each"
     done
     builtin printf "__minion_pwd=%q __minion_oldpwd=%q\n" "$PWD" "$OLDPWD"
-    builtin umask -p; builtin alias -p; builtin declare -f; builtin export -fp
+    builtin umask -p; builtin alias -p
+    builtin echo "__minion_most=$__minion_number"
+    builtin export -fp; builtin declare -f
     builtin echo "__minion_whole=$__minion_number"
-  } >| "$__minion_file"
+  } >| "$__minion_file" && builtin printf "#" 1<>"$__minion_file"
 }
-builtin trap '{ __minion_save; } 2>/dev/null
-  [[ -z $__minion_exit ]] || { __minion_again; eval "$__minion_exit"; }' EXIT
-exec 2>&1
-if builtin declare -F __minion_options >/dev/null; then { __minion_options; } 2>/dev/null; fi
-. "$__minion_source"
+builtin trap '{ \__minion_save; } 2>/dev/null; \__minion_last "$@"' EXIT
+{
+  builtin shopt -s expand_aliases
+  __minion_plain=$SHELLOPTS:${BASHOPTS-}
+  if builtin declare -F __minion_options >/dev/null; then { __minion_options; } 2>/dev/null; fi
+  builtin . "$__minion_source"
+}
 """
 _SH: Final = 'cd -- "$1" || exit; exec 2>&1; . /dev/stdin'
 

@@ -87,7 +87,7 @@ async def settle_effect(db: Connection, text: str, settled: Settlement, *, now: 
     effect_id, run_id = effect["id"], effect["run_id"]
     if not has_ended(effect["run_state"]):
         says = f"The run {run_id} of the effect {effect_id} goes on."
-        raise Refused("effect_under_way", says, hint=f"wait for its end: minion show {run_id}")
+        raise Refused("effect_under_way", says, hint=f"wait for its end: minion logs -f {run_id}")
     again = settled.intended_at not in (None, effect["intended_at"])
     if effect["state"] != "unknown" or again:
         says = f"The effect {effect_id} is not unknown: it is {effect['state']}."

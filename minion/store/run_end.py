@@ -176,7 +176,8 @@ async def _file_missing_report(
         "timed_out": "Stopped at its time limit", "cancelled": "Cancelled", "interrupted": "Interrupted",
         "failed": "Stopped",
     }.get(end, "Ended without a report")  # fmt: skip
-    summary = f"{words} after {done} completed step{'' if done == 1 else 's'}{f': {why}' if why else ''}."
+    because = f": {why.rstrip('.')}" if why else ""
+    summary = f"{words} after {done} completed step{'' if done == 1 else 's'}{because}."
     report = {"outcome": "unknown", "summary": summary, "details": "", "filed_by": "supervisor"}
     claimed = await claim_of(db, run["id"])
     if claimed is not None:  # its session had reported, and its runner did not come to file it

@@ -106,7 +106,7 @@ async def to_resume_by_hand(db: Connection, run_id: str, *, now: datetime, anywa
 
 def run_goes_on(run_id: str) -> Refused:
     """The refusal of a run that is under way already."""
-    return Refused("run_goes_on", f"The run {run_id} goes on.", hint=f"wait for its end: minion show {run_id}")
+    return Refused("run_goes_on", f"The run {run_id} goes on.", hint=f"wait for its end: minion logs -f {run_id}")
 
 
 async def why_not_resumed(db: Connection, run_id: str, *, now: datetime) -> str | None:

@@ -9,8 +9,8 @@ from typing import Any, Final
 from minion.why.chain import Link
 from server.contract.run import has_ended
 
-# A run's own hint, where it is a command as it stands.
-_COMMAND: Final = re.compile(r"minion(?: [a-z-]+)+")
+# A run's own hint, where it is a command as it stands, or says which one goes on with the run.
+_COMMAND: Final = re.compile(r"minion(?: [A-Za-z0-9_@.-]+)+|.*\bminion resume run_[0-9A-Z]+.*")
 _ARRIVED: Final = ("delivered", "accepted")
 
 

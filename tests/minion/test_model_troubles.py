@@ -59,6 +59,34 @@ def test_what_can_be_mended_interrupts_the_run_and_says_how_to_go_on(tmp_path: P
     assert (state, why) == ("failed", ended.why)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(404, body=b"<html>no such page</html>"), Fault(307, headers={"location": "http://127.0.0.1:9/steal"})],
+    ids=["a page", "a redirect"],
+)
+@pytest.mark.promise("MOD-2")
+def test_what_is_not_the_api_is_told_nothing_more_and_named(tmp_path: Path, fault: Fault) -> None:
+    ended, api, _, _ = attempt(tmp_path, faults=[fault])
+    assert isinstance(ended, Interruption)
+    assert "What answers is not the API" in ended.why
+    assert "api_url" in ended.hint
+    assert len(api.keys) == 1
+
+
+@pytest.mark.parametrize("body", [b"<html>a captive portal</html>", b"", b"[1]"])
+@pytest.mark.promise("MOD-2")
+def test_an_answer_that_is_none_is_asked_for_again(tmp_path: Path, body: bytes) -> None:
+    ended, api, ledger, _ = attempt(tmp_path, faults=[Fault(200, body=body)])
+    assert (ended.state, len(api.keys)) == ("completed", 2)
+    assert "its answer is not understood" in ledger.logged[0]
+
+
+def test_how_long_the_api_asks_to_wait_is_said_where_it_is_too_long(tmp_path: Path) -> None:
+    fault = Fault(429, "rate_limit_error", "5 a minute", {"retry-after": "3600"})
+    ended, _, _, _ = attempt(tmp_path, faults=[fault])
+    assert "5 a minute; it asks to wait 3,600 s" in str(ended)
+
+
 def test_every_kind_of_trouble_says_something_of_its_own() -> None:
     assert len({ending.why for ending in KINDS.values()}) == len(KINDS)
     assert all(("minion resume" in ending.hint) == ending.later for ending in KINDS.values())

@@ -18,11 +18,24 @@ from tests.waiting import wait_until
 
 BOTH = pytest.mark.parametrize("sandboxed", HOSTS)
 pytestmark = pytest.mark.skipif(shutil.which("bash", path="/usr/bin:/bin") is None, reason="bash is not installed")
+UNREAD = "bash: this did not run: what the command before it left cannot be read, and is lost\n"
 
 
 def said(result: ToolResult) -> str:
     """All that a command printed."""
     return (result.stdout + result.stderr).decode()
+
+
+def lost(folder: object) -> str:
+    """What bash says before a command that follows one that kept nothing."""
+    why = "(a shell that is killed or replaced by exec keeps nothing)"
+    return f"bash: what the command before this one set is lost {why}; this runs in {folder}\n"
+
+
+def newest_file(tmp_path: Path) -> Path:
+    """The file of the session that the next command reads."""
+    files = (tmp_path / "scratch/.shell").iterdir()
+    return max(files, key=lambda path: int(path.read_text().split()[0].strip("#")))
 
 
 @BOTH
@@ -71,7 +84,94 @@ def test_no_end_of_a_command_ends_the_session(
     assert first.exit == 0
     assert (second.exit, second.why) == (code, why)
     assert third.exit == 0
-    assert said(third).startswith("1\n")
+    kept_nothing = ending in {"kill -9 $$", "exec true"}
+    assert said(third).startswith(f"{lost(f'{tmp_path}/yard/a')}1\n" if kept_nothing else "1\n")
+
+
+def test_a_command_that_kept_nothing_is_named_once_and_what_was_before_it_stays(tmp_path: Path) -> None:
+    lines = ("cd /; exec true", "x=1; cd /", "x=2; cd /tmp; exec true", "x=3; kill -9 $$", "echo $x", "echo $x")
+    _, *outputs = [said(result) for result in commands(tmp_path, *lines)]
+    assert outputs == [lost(f"{tmp_path}/yard"), "", lost("/"), f"{lost('/')}1\n", "1\n"]
+
+
+def test_a_timeout_that_had_to_kill_the_shell_is_named_like_any_kill(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> tuple[ToolResult, ToolResult]:
+        shell = bench.shell()
+        given = {"cwd": bench.inside, "env": {}, "max_bytes": 1000}
+        slow = await shell.run("trap '' TERM; x=2; until false; do sleep 1; done", timeout_s=0.5, **given)
+        return slow, await shell.run("echo x$x", timeout_s=20, **given)
+
+    slow, after = on_bench(tmp_path, story)
+    assert (slow.why, said(after)) == ("timeout", f"{lost(f'{tmp_path}/yard')}x\n")
+
+
+def test_a_state_that_cannot_be_written_is_said_before_the_command_runs(tmp_path: Path) -> None:
+    first, second = commands(tmp_path, "x=1; rm -r ../scratch/.shell; touch ../scratch/.shell", "echo x$x")
+    notice = f"bash: {tmp_path}/scratch/.shell/a cannot be written; what this sets will be lost\n"
+    assert (first.exit, said(second)) == (0, f"{notice}x\n")
+
+
+def test_functions_come_back_whatever_options_they_were_written_under(tmp_path: Path) -> None:
+    lines = ("cd /tmp; n=0", "shopt -s extglob", "g() { case $1 in +(a|b)) echo yes ;; esac; }; n=1; cd /",
+             "echo $n $PWD; g aab; shopt -q extglob && echo on; shopt -u extglob",
+             "declare -F g; shopt -q extglob || echo off; shopt -s extglob", "g aab")  # fmt: skip
+    *_, fourth, fifth, last = commands(tmp_path, *lines)
+    assert [said(result) for result in (fourth, fifth, last)] == ["1 /\nyes\non\n", "g\noff\n", "yes\n"]
+
+
+def test_functions_come_back_as_they_were_written_and_not_through_the_aliases(tmp_path: Path) -> None:
+    lines = ("greet() { echo hello; }", "alias echo='echo aliased'", "greet; echo you")
+    assert said(commands(tmp_path, *lines)[2]) == "hello\naliased you\n"
+
+
+def test_a_function_that_bash_cannot_read_again_is_said_and_costs_no_variable(tmp_path: Path) -> None:
+    # bash leaves the parenthesis before a pattern out when it prints it, and `esac` alone is no pattern.
+    lines = ("a() { echo a; }; f() { case $1 in (esac) ;; esac; }; x=1; cd /", "echo $x $PWD; a", "echo $x")
+    notice = "bash: not all functions could be read again; `declare -F` prints those that are left\n"
+    assert [said(result) for result in commands(tmp_path, *lines)[1:]] == [f"{notice}1 /\na\n", "1\n"]
+
+
+def test_aliases_of_the_session_reach_its_commands_and_not_the_shell_s_own_lines(tmp_path: Path) -> None:
+    names = ["set", "exec", "trap", "builtin", ".", "[[", "if", "for", "shopt", "eval", "unset", "rm", "declare"]
+    lines = ("shopt -s nullglob; " + "; ".join(f"alias {name}='echo own {name}'" for name in names),
+             "set; exec x\ntrap; x=1", "\\unalias -a; echo $x; exit 3", "echo $x; shopt -q nullglob && echo on")
+    results = commands(tmp_path, *lines)
+    assert [said(result) for result in results] == ["", "own set\nown exec x\nown trap\n", "1\n", "1\non\n"]
+    assert results[2].exit == 3
+
+
+def test_functions_named_like_builtins_are_the_commands_own_alone(tmp_path: Path) -> None:
+    names = "exec unset set shopt declare local return shift eval cd . exit alias umask printf command echo rm"
+    functions = "; ".join(f"{name}() {{ builtin echo own {name}; }}" for name in names.split())
+    lines = (f"shopt -s nullglob; {functions}; export -f declare", "x=1; builtin cd /; exec; unset x; cd",
+             "trap 'builtin echo \"bye $?\"' EXIT; echo; builtin echo $x $PWD; builtin exit 3",
+             "builtin shopt -q nullglob && builtin echo on; declare x; local")  # fmt: skip
+    results = commands(tmp_path, *lines)
+    own = ["own exec\nown unset\nown cd\n", "own echo\n1 /\nbye 3\n", "on\nown declare\nown local\n"]
+    assert (results[2].exit, [said(result) for result in results]) == (3, ["", *own])
+
+
+def test_a_state_that_would_stop_bash_stops_one_command_and_not_the_session(tmp_path: Path) -> None:
+    # A whole number that is none ends bash as soon as it is declared.
+    lines = ("x=1", "export y=2; n='a b'; declare -i n", "echo not run", "echo \"$x<${y-}>\"; x=3", "echo $x")
+    *_, third, fourth, fifth = commands(tmp_path, *lines)
+    assert (third.exit, [said(result) for result in (third, fourth, fifth)]) == (1, [UNREAD, "1<>\n", "3\n"])
+
+
+def test_a_shell_ended_from_outside_while_it_reads_its_state_leaves_it_for_the_next(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> tuple[ToolResult, ToolResult]:
+        shell = bench.shell()
+        given = {"cwd": bench.inside, "env": {}, "max_bytes": 1000}
+        await shell.run("x=1", timeout_s=20, **given)
+        file = newest_file(tmp_path)
+        endless = "while true; do sleep 1; done\n"
+        file.write_text(file.read_text().replace("\n", f"\n{endless}", 1))
+        slow = await shell.run("echo $x", timeout_s=0.5, **given)
+        file.write_text(file.read_text().replace(endless, ""))
+        return slow, await shell.run("echo $x", timeout_s=20, **given)
+
+    slow, after = on_bench(tmp_path, story)
+    assert (slow.why, said(slow), said(after)) == ("timeout", "", "1\n")
 
 
 def test_what_a_command_left_on_stays_on_until_it_is_taken_off(tmp_path: Path) -> None:
@@ -199,23 +299,30 @@ def test_a_session_goes_on_from_its_file_in_another_host(tmp_path: Path) -> None
     assert said(result) == f"2\n{tmp_path}/yard/a\n"
 
 
-@pytest.mark.parametrize("harm", ["truncate", "empty", "nonsense", "folder", "fifo"])
-def test_a_file_of_the_session_that_was_torn_falls_back_to_the_one_before(tmp_path: Path, harm: str) -> None:
+@pytest.mark.parametrize("harm", ["empty", "begun", "folder", "fifo"])
+def test_a_file_of_the_session_that_is_not_whole_leaves_the_one_before_alone(tmp_path: Path, harm: str) -> None:
     commands(tmp_path, "x=1", "y=1; x=2")
-    state = tmp_path / "scratch/.shell"
-    newest = max((state / "a", state / "b"), key=lambda path: int(path.read_text().split()[0].strip("#")))
-    text = newest.read_text()
+    newest = newest_file(tmp_path)
+    text = {"begun": f"-{newest.read_text()[1:]}", "empty": ""}
     newest.unlink()
     if harm == "folder":
         newest.mkdir()
     elif harm == "fifo":
         os.mkfifo(newest)
     else:
-        newest.write_text({"truncate": text[: len(text) // 2], "empty": "", "nonsense": "#9999\n'(\0"}[harm])
-    first, second, third = commands(tmp_path, "echo $x; z=3", "echo $x$z", "echo $x$z")
-    assert said(first) == "1\n"
-    assert said(third)[0] == "1"
-    assert second.exit == 0
+        newest.write_text(text[harm])
+    results = commands(tmp_path, "echo \"$x<${y-}>\"; z=3", "echo $x$z", "echo $x$z")
+    assert [said(result) for result in results] == [f"{lost(f'{tmp_path}/yard')}1<>\n", "13\n", "13\n"]
+
+
+@pytest.mark.parametrize("harm", ["truncate", "nonsense"])
+def test_a_file_of_the_session_that_was_torn_later_mixes_with_none_other(tmp_path: Path, harm: str) -> None:
+    commands(tmp_path, "x=1", "declare -x A_FIRST=1; x=2")
+    newest = newest_file(tmp_path)
+    text = newest.read_text()
+    newest.write_text({"truncate": text[: len(text) // 2], "nonsense": "#9999\n'(\0"}[harm])
+    results = commands(tmp_path, "echo not run", "echo \"$x<${A_FIRST-}>\"; z=3", "echo $x$z")
+    assert (results[0].exit, [said(result) for result in results]) == (1, [UNREAD, "1<>\n", "13\n"])
 
 
 def test_two_commands_at_once_follow_each_other(tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ def test_a_run_whose_own_hint_is_a_command_gives_that_one(tmp_path: Path) -> Non
     assert "could not be started: no memory" in chain.sentence
 
 
+@pytest.mark.promise("MOD-3")
+def test_a_run_that_can_go_on_says_what_goes_on_with_it(tmp_path: Path) -> None:
+    hint = f"add credit to it, then minion resume {RUN}"
+    step = run(told=Teller(), end="interrupted", why="The API account has no credit left.", hint=hint)
+    chain = explained(tmp_path, kept(), been_up(), slot("ran"), step)
+    assert ends(chain) == ("run", "broken", hint)
+
+
 @pytest.mark.parametrize(
     ("end", "why", "words"),
     [

@@ -98,6 +98,10 @@ def test_completed_runs_with_the_same_model_are_what_it_goes_by(home: Home) -> N
     assert said["dollars"] == {"p50": dollars[1], "p95": dollars[2]}
     assert 0 < said["seconds"]["p50"] <= said["seconds"]["p95"]
     assert "95 of 100 at most $0.3" in run_cli(home, "forecast", "asks").out
+    write_routine(home, "asks", engine="messages", content="Look.", limits={"dollars": 0.01})
+    capped = told(home)
+    assert (capped["dollars"], capped["capped"]) == ({"p50": 0.01, "p95": 0.01}, True)
+    write_routine(home, "asks", engine="messages", content="Look.")
     other = told(home, "--model", "claude-opus-5-5")
     assert (other["basis"], other["left_out"]) == (
         "assumed", "3 earlier runs left out: the model was claude-sonnet-5-5",

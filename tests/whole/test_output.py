@@ -24,7 +24,9 @@ from minion.commands.presentation import table
 from minion.commands.running import next_commands
 from minion.config import Home
 from minion.spelling import clip
-from tests.whole.homes import clean_environment, command_line
+from minion.store.writer import Writer
+from tests.minion.stored_runs import Teller, make_order, numbered_id, perform, with_store
+from tests.whole.homes import clean_environment, command_line, make_home, run_cli
 from tests.whole.refusals_said import Place, furnish, say
 
 
@@ -194,8 +196,38 @@ def test_a_home_that_is_a_file_is_told_so(tmp_path: Path) -> None:
 
 def test_what_is_told_to_do_next_are_commands_the_likeliest_first() -> None:
     message = {"kind": "message", "state": "accepted", "destination": "/out/1-slack.md"}
-    ran = {"routine": "a", "verdict": "unchecked", "effects": [message]}
+    ran = {"id": "run_1", "routine": "a", "state": "completed", "verdict": "unchecked", "effects": [message],
+           "questions": []}  # fmt: skip
     assert next_commands(ran, "minion") == ["minion show a@last -v", "minion runs", "minion setup --reports slack"]
     for verdict in ("failed", "partial"):
         first = next_commands({**ran, "verdict": verdict, "effects": []}, "minion")[0]
         assert first == "minion logs a@last"
+    assert next_commands({**ran, "state": "interrupted"}, "minion")[0] == "minion resume run_1"
+    assert next_commands({**ran, "questions": [{"state": "open"}]}, "minion")[0] == "minion inbox"
+    assert "minion inbox" not in next_commands({**ran, "questions": [{"state": "approve"}]}, "minion")
+
+
+HOSTILE = "Fine?\n  minion decide dec_01HYTDXT approve\nverdict    ✓ ok\x1b]0;OWNED\x07\x1b]52;c;Y3Vy\x07\x9b31m"
+
+
+def test_what_a_run_says_neither_drives_a_terminal_nor_passes_for_a_line_of_the_minions_own(
+    tmp_path: Path,
+) -> None:
+    home = make_home(tmp_path)
+    told = Teller().beginning().begin_step("LLM-EXECUTE-PROMPT")
+    told.tell("gap", gap_type="tool", requested_code="TSK-X", description=HOSTILE)
+    told.tell("decision", id=numbered_id("dec_", 1), question=HOSTILE)
+    told.tell("check", kind="file", expected="*.md", state="failed", detail=HOSTILE)
+    told.end_step("LLM-EXECUTE-PROMPT", "failed").report("failure", HOSTILE).leave("failed", HOSTILE)
+    told.tell("run.finished", state="failed", why=HOSTILE, hint=None)
+
+    async def story(writer: Writer) -> None:
+        await perform(writer, make_order(), told, "failed", why=HOSTILE)
+
+    with_store(home.root, story)
+    for verb in (["show", "last", "-v"], ["inbox"], ["decisions"], ["status"], ["runs"], ["logs", "last"]):
+        said = run_cli(home, *verb).out
+        lines = said.splitlines()
+        assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in said.replace("\n", "")), verb
+        forged = ("minion decide dec_01HYTDXT", "verdict    ✓")
+        assert not any(line.lstrip().startswith(forged) for line in lines), verb
