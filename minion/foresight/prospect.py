@@ -36,6 +36,7 @@ from minion.store.routines import KeptRoutine, find_routine
 from minion.store.standing import halt_now
 from minion.wire import Order
 from server.contract.digest import digest_of, new_id
+from server.contract.quota import Spent, standing
 from server.contract.refusals import BadUse, NotFound, Refusal, Refused
 
 # What `auto` stands for where none is ready: the first with a model, so that there is something to see.
@@ -211,6 +212,10 @@ def _check_standing(
     if parts:
         says = f"The routine {order.routine['name']} is strict, and {', '.join(parts)} changed since it last ran."
         against.append(Refused("lock_changed", says, hint="run it: then it waits for your decision"))
+    nothing = standing(Spent(0.0, 0, 0, 0.0), order.limits).over
+    if has_model(order.engine) and nothing:
+        says = f"The routine's limit of {nothing[0]} is 0, so that its model can be asked nothing."
+        against.append(Refused("no_budget", says, hint=f"raise limits.{nothing[0]}"))
     for item in order.repositories:
         if item.local and not Path(item.url).is_dir():
             says = f"The repository {item.url} is not there."

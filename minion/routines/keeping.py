@@ -30,6 +30,7 @@ from minion.routines.added import Added
 from minion.routines.engines import is_auto, is_chosen, secrets_of, with_engine
 from minion.routines.files import SUFFIXES, Read, Seen, as_before, is_from_hq, read_file, routine_files
 from minion.routines.process_file import PROCESS, process_file
+from minion.routines.secret_users import check_holds_none
 from minion.skills.loader import check_codes, check_requires, load_skill
 from minion.store.local_db import read_only
 from minion.store.routines import KeptRoutine, find_routine, keep_routine, kept_named, remove_routine
@@ -131,6 +132,7 @@ class RoutineKeeper:
         fit: bool = True,
     ) -> _Ready:  # fmt: skip
         """A routine admitted, complete with its repositories, and `fit` for this minion; nothing is written."""
+        check_holds_none(self.home, body)
         check = ScheduleCheck(self.config.timezone, self._now(), past)
         (document,) = await asyncio.to_thread(admit_fresh, [routine_candidate(source, body)], check)
         due = tuple(document.pop("next"))
@@ -239,8 +241,10 @@ class RoutineKeeper:
         found, bodies = [], []
         for each in seen:
             try:
-                bodies.append((each, read_file(Path(each.path))))
-            except NotFound as refusal:
+                body = read_file(Path(each.path))
+                check_holds_none(self.home, body)
+                bodies.append((each, body))
+            except (NotFound, Refused) as refusal:
                 found.append(Read(each, None, refusal))
         candidates = [routine_candidate(Path(each.path), body) for each, body in bodies]
         answers = await admit_each(self.writer, candidates)

@@ -1,4 +1,4 @@
-"""Who uses which secret of a home: its routines, and minion.json."""
+"""Who uses which secret of a home: its routines, and minion.json; and that none of them holds one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from minion.config import Config, Home
 from minion.engines.registry import needed_secret
+from minion.secrets_file import read_secrets
 from minion.skills.inventory import known_skills
-from server.contract.refusals import Refusal
+from server.contract.redaction import Redactor
+from server.contract.refusals import Refusal, Refused
 
 # What stands for the minion's own settings among those who use a secret.
 SETTINGS: Final = "minion.json"
@@ -28,6 +30,19 @@ def users_of(home: Home, config: Config, routines: Iterable[Mapping[str, Any]]) 
         for secret in secrets - {None}:
             found.setdefault(str(secret), []).append(user)
     return found
+
+
+def check_holds_none(home: Home, body: bytes) -> None:
+    """A routine's file is kept, shown and sent as it is: one that holds a secret is refused. Raises `Refused`."""
+    try:
+        secrets = read_secrets(home.secrets_file)
+    except Refusal:  # whoever needs one says so
+        return
+    written = body.decode("utf-8", "replace")
+    held = next((name for name, value in secrets.items() if Redactor([value]).holds(written)), None)
+    if held is not None:
+        says = f"The routine holds the value of the secret {held}, which would be kept and shown with it."
+        raise Refused("secret_in_routine", says, hint="take it out of the file: no session is to know it")
 
 
 def _used_by(

@@ -132,7 +132,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "minion.routines.added": ("minion.store",),
     "minion.routines.telling": ("minion.config",),
     "minion.routines.secret_users": (
-        *(CONTRACT, "minion.config", "minion.engines.registry", "minion.skills.inventory"),
+        *(CONTRACT, "minion.config", "minion.engines.registry", "minion.secrets_file", "minion.skills.inventory"),
     ),
     "minion.routines.engines": (
         *(CONTRACT, "minion.config", "minion.engines.registry", "minion.secrets_file", "minion.skills.loader"),

@@ -73,6 +73,7 @@ def test_what_is_not_the_api_is_told_nothing_more_and_named(tmp_path: Path, faul
     assert len(api.keys) == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("body", [b"<html>a captive portal</html>", b"", b"[1]"])
 @pytest.mark.promise("MOD-2")
 def test_an_answer_that_is_none_is_asked_for_again(tmp_path: Path, body: bytes) -> None:
@@ -267,6 +268,7 @@ def test_half_a_character_is_not_sent_back(tmp_path: Path) -> None:
     assert "one ? two" in api.read()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("events", [1, 2, 3, 5])
 @pytest.mark.promise("MOD-2")
 def test_a_stream_that_ends_before_its_answer_does_is_no_answer(tmp_path: Path, events: int) -> None:

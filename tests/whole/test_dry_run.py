@@ -155,6 +155,14 @@ def test_whatever_would_refuse_the_run_is_said_at_once_and_it_exits_three(home: 
     assert all(each["says"] and each["hint"] for each in said["against"])
 
 
+def test_a_limit_of_nothing_stands_against_a_run_with_a_model(home: Home) -> None:
+    write_routine(home, "work", engine="messages", content="Look.", limits={"dollars": 0})
+    kept(home)
+    code, said = dry(home)
+    (against,) = said["against"]
+    assert (code, against["code"], against["hint"]) == (3, "no_budget", "raise limits.dollars")
+
+
 @pytest.mark.heavy
 def test_a_routine_without_a_model_shows_the_scripts_in_place_of_a_prompt(home: Home) -> None:
     write_routine(home, "acts", "count", engine="script")

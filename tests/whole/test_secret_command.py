@@ -14,14 +14,16 @@ import pytest
 from minion.cli import minion
 from minion.commands.completion import candidates
 from minion.config import Home, held
+from minion.routines.secret_users import check_holds_none
 from minion.secrets_file import read_secrets
-from server.contract.refusals import Refusal
+from server.contract.refusals import Refusal, Refused
 from tests.whole.homes import (
     admit_together,
     at_work,
     clean_environment,
     command_line,
     make_home,
+    run_cli,
     write_routine,
     write_secrets,
 )
@@ -215,3 +217,20 @@ def test_a_refusal_of_the_file_never_quotes_what_lies_in_it(home: Home) -> None:
         read_secrets(home.secrets_file)
     assert (caught.value.code, KEY in str(caught.value)) == ("secrets_format", False)
     assert say_secret(home, "set", "a", stdin=b"value-of-a").refusal == "secrets_format"
+
+
+@pytest.mark.promise("MOD-6")
+def test_a_routine_that_holds_a_kept_secret_is_refused_and_nothing_of_it_is_kept(
+    home: Home, tmp_path: Path
+) -> None:
+    say_secret(home, "set", "anthropic_api_key", stdin=KEY.encode())
+    file = tmp_path / "leaky.yaml"
+    file.write_text(f"name: leaky\ncontent: Look.\nengine: script\nenvironment:\n  env: {{KEY: {KEY}}}\n")
+    ended = run_cli(home, "routine", "add", str(file))
+    assert ended.code == 3
+    assert "The routine holds the value of the secret anthropic_api_key" in ended.err
+    assert KEY not in ended.out + ended.err
+    assert leaks(home, KEY) == []
+    with pytest.raises(Refused) as caught:
+        check_holds_none(home, f"content: use {KEY}".encode())
+    assert caught.value.code == "secret_in_routine"
