@@ -30,22 +30,44 @@ def is_allowed(tool: str, given: Mapping[str, Any], allowed: Sequence[str]) -> s
     An empty list allows everything. A pattern for bash admits one simple command only: no operators but `< FILE`
     at its end, no expansions, no variables set before it.
     """
-    if not allowed:
+    limits = _limits(tool, allowed)
+    if limits is None:
         return None
-    patterns: list[str | None] = [
-        pattern for name, pattern in map(_entry, allowed)
-        if name == tool.lower() or _of_server(tool, name, pattern)
-    ]  # fmt: skip
-    if not patterns:
+    if not limits:
         return f"{tool} is not among the tools that it allows ({', '.join(allowed)}): do it with one of those."
-    if any(pattern in (None, "", "*", ":*", "**") for pattern in patterns):
-        return None
-    limits = [pattern for pattern in patterns if pattern is not None]
     if tool == "bash":
         return _bash_refusal(given.get("command"), limits)
     if tool in FILE_TOOLS:
         return _path_refusal(tool, given, limits)
     return f"{tool} is allowed only with limits that are not known here ({', '.join(limits)})."
+
+
+def is_held_to_paths(tool: str, allowed: Sequence[str]) -> bool:
+    """Whether it matters where the path of a call leads: a file tool is allowed for some paths only."""
+    return tool in FILE_TOOLS and bool(_limits(tool, allowed))
+
+
+def is_allowed_at(tool: str, given: Mapping[str, Any], place: str, allowed: Sequence[str]) -> str | None:
+    """As `is_allowed`, which allowed the path as it is written: held against `place` too, where that path leads.
+
+    A repository may hold links that lead out of what a pattern means. Only the sandbox knows: its file tool
+    `place` says it, a relative path for a relative one that stays below the repository.
+    """
+    if is_allowed(tool, {**given, "path": place}, allowed) is None:
+        return None
+    may = " or ".join(f"`{pattern}`" for pattern in _limits(tool, allowed) or ())
+    path = str(given.get("path") or ".")
+    return f"{path} leads to {place}, and {tool} may be used for {may} only: name a path that stays there."
+
+
+def _limits(tool: str, allowed: Sequence[str]) -> list[str] | None:
+    """The patterns that a tool is held to: None when it is allowed whole, none of them when it is not at all."""
+    patterns = [
+        pattern for name, pattern in map(_entry, allowed)
+        if name == tool.lower() or _of_server(tool, name, pattern)
+    ]  # fmt: skip
+    limits = [pattern for pattern in patterns if pattern and pattern not in ("*", ":*", "**")]
+    return limits if allowed and len(limits) == len(patterns) else None
 
 
 def _entry(text: str) -> tuple[str, str | None]:

@@ -25,7 +25,8 @@ MOST_EFFECTS = 100
 WORDS_OF_FAILURE = 600
 # Characters of what a script said on stderr that its run's log keeps: the end, where the reason stands.
 LOGGED = 32_768
-# Where the tool host cut stderr, half a secret may stand, which nobody knows for one: so many characters go too.
+# Where the tool host cut output, half a secret may stand, which nobody knows for one: so many characters go too.
+# Of stdout so many more are fetched than are kept, so that none of what is kept is lost by it.
 CUT_EDGE = 8_192
 
 
@@ -54,8 +55,9 @@ class ScriptSession:
             return TaskResult("skipped", why=NEEDS_A_MODEL, gap=("step", skill.code, why))
         most = self._stage.order.limits.output_bytes
         async with self._stage.ledger.step(skill.script, kind="tool_call", given=skill.digest) as call:
-            result = await self._run(skill, task_document(self._stage, skill.name, earlier), timeout_s, most)
-            found = read_result(result, self._stage.redact)
+            document = task_document(self._stage, skill.name, earlier)
+            result = await self._run(skill, document, timeout_s, most + CUT_EDGE)
+            found = read_result(result, self._stage.redact, most)
             call.state, call.why, call.out = found.state, found.why, found.text
         return found
 
@@ -110,15 +112,17 @@ class ScriptSession:
         )
 
 
-def read_result(result: ToolResult, redact: Callable[[Any], Any]) -> TaskResult:
+def read_result(result: ToolResult, redact: Callable[[Any], Any], most: int) -> TaskResult:
     """What a script's end means. Only exit status 0 is a success; one that cannot be read is a failure.
 
-    `redact` takes secrets out of all that it said: text, data, effects and the words of a failure.
+    `redact` takes secrets out of all that it said: text, data, effects and the words of a failure. `most` bytes of
+    its output are kept.
     """
     said, log = _said(result, redact)
+    over = result.truncated + max(0, len(result.stdout) - most)
     common: dict[str, Any] = {
         "exit": result.exit,
-        "truncated": result.truncated,
+        "truncated": over,
         "duration_ms": result.duration_ms,
         "log": log,
     }
@@ -128,8 +132,10 @@ def read_result(result: ToolResult, redact: Callable[[Any], Any]) -> TaskResult:
         why = f"{ended}: {words}" if words else ended
         return TaskResult("failed", why=why, timed_out=result.why == "timeout", **common)
     text = result.stdout.decode("utf-8", "replace")
-    if result.truncated:
-        return _cut_short(redact(text), result.truncated, common)
+    if over:
+        clean: str = redact(text)
+        kept = clean[:-CUT_EDGE] if result.truncated else clean
+        return _cut_short(kept.encode("utf-8", "replace")[:most].decode("utf-8", "ignore"), over, common)
     return _read_output(text, redact, common)
 
 

@@ -6,11 +6,11 @@ recorded as a gap (DESIGN §8).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from minion.engines.base import Stage
-from minion.engines.permissions import is_allowed
+from minion.engines.permissions import is_allowed, is_allowed_at, is_held_to_paths
 from minion.engines.served import Served, ServedTools, Task, served_tools
 from minion.engines.workbench import WORKBENCH_TOOLS, Workbench
 from server.contract.topology import code_for
@@ -33,7 +33,7 @@ class ToolCalls:
         name, given = str(block.get("name")), block.get("input")
         if not isinstance(given, dict):
             given = {}
-        denied = await self._denial(name, given, task)
+        denied = await self._denial(name, given, task, timeout_s)
         async with self._stage.ledger.step(name[:100], kind="tool_call", given=given) as end:
             if denied is not None:
                 answer = Served(f"Denied: {denied}", failed=True)
@@ -50,7 +50,7 @@ class ToolCalls:
             await self._served.observe(task, name)
         return answer
 
-    async def _denial(self, name: str, given: Mapping[str, Any], task: Task) -> str | None:
+    async def _denial(self, name: str, given: Mapping[str, Any], task: Task, timeout_s: float) -> str | None:
         """Why a call is denied, logged and recorded; None when it may be made."""
         if name not in self._sandboxed and name not in self._served.names:
             says = f"There is no tool {name[:80]!r} in this run."
@@ -60,11 +60,24 @@ class ToolCalls:
             return f"the tasks are over: only {_REPORT} can be called now."
         if name in self._served.names or task.skill is None:
             return None
-        why = is_allowed(name, given, task.skill.allowed_tools)
+        allowed = task.skill.allowed_tools
+        why = is_allowed(name, given, allowed)
+        if why is None and is_held_to_paths(name, allowed):
+            why = await self._misled(name, given, allowed, timeout_s)
         if why is not None:
             says = f"The skill {task.skill.name} may not use {name} so: {why}"
             await self._decided(name, why, gap=("permission", code_for("TSK-USE", name), says))
         return why
+
+    async def _misled(
+        self, name: str, given: Mapping[str, Any], allowed: Sequence[str], timeout_s: float
+    ) -> str | None:
+        """Why a call is denied whose path is allowed as it is written: by links it leads to where none is."""
+        path = str(given.get("path") or ".")
+        place = await self._workbench.place_of(path, timeout_s=timeout_s) if timeout_s > 0 else None
+        if place is None:
+            return f"where {path[:200]} leads could not be found out."
+        return is_allowed_at(name, given, place, allowed)
 
     async def _decided(self, name: str, why: str, *, gap: tuple[str, str, str]) -> None:
         async with self._stage.ledger.step(name[:100], kind="decision", given=why) as end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -57,6 +58,20 @@ class Workbench:
         if name == "bash":
             return await self._bash(given, timeout_s)
         return await self._file(name, given, timeout_s)
+
+    async def place_of(self, path: str, *, timeout_s: float) -> str | None:
+        """Where a path leads once every link is followed, as the path is written; None when that is not known."""
+        result = await self._stage.tools.file(
+            {"tool": "place", "path": path}, cwd=self._cwd, timeout_s=min(FILE_S, timeout_s), max_bytes=FETCHED
+        )
+        try:
+            answer = json.loads(result.stdout)
+            if answer["ok"] is not True:
+                return None
+            place = str(answer["text"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        return posixpath.join(self._cwd, place) if path.startswith("/") else place
 
     async def _bash(self, given: Mapping[str, Any], left_s: float) -> Answer:
         stage, asked_s = self._stage, float(given.get("timeout_s", COMMAND_S))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from minion.runner.effect import Effect, Performed
-from minion.runner.git import Git, GitFailed, push, remote_commit
+from minion.runner.git import OUTPUT_BYTES, Git, GitFailed, push, remote_commit
 from minion.runner.safe_files import gather_beneath
 from minion.runner.workspace import MASKED_FILES, MASKED_FOLDERS, ClonedRepository, Workspace, nested_git
 from minion.wire import Order, OrderedRepository
@@ -23,6 +25,17 @@ _LOOK_SECONDS: Final = 60.0
 # Bytes of a changed file that are looked through at once for secrets, and characters of the part before with them.
 _PART: Final = 4 * 1024 * 1024
 _OVERLAP: Final = 65_536
+_NAME_HOLDS: Final = "the name of a file holds a secret of this minion, which is never pushed"
+_NOT_GIVEN: Final = "git does not give what would be pushed, so that it cannot be looked through for secrets"
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What stands at a path that was changed: git's mode for it and its object (all zeros: nothing)."""
+
+    path: str
+    mode: str
+    blob: str
 
 
 async def push_workspace(
@@ -126,8 +139,8 @@ async def _tree_of(repository: ClonedRepository, git: Git, secrets: Redactor) ->
         await git.run("add", "--all", "--", ".", git_dir=repository.git_dir, work_tree=files)
         tree = (await git.run("write-tree", git_dir=repository.git_dir)).decode().strip()
         changed = await _changed(repository, git, tree)
-        _refuse_client_configuration(changed)
-        await asyncio.to_thread(_refuse_secrets, files, changed, secrets)
+        _refuse_client_configuration([change.path for change in changed])
+        await _refuse_secrets(changed, git, repository.git_dir, secrets)
         return tree
     except OSError as error:
         raise ValueError(f"the workspace cannot be read as it stands ({error.strerror})") from None
@@ -135,34 +148,98 @@ async def _tree_of(repository: ClonedRepository, git: Git, secrets: Redactor) ->
         await asyncio.to_thread(shutil.rmtree, files, ignore_errors=True)
 
 
-async def _changed(repository: ClonedRepository, git: Git, tree: str) -> list[str]:
-    """The paths in which a tree differs from what was cloned. Raises `ValueError` when there are none."""
-    if repository.head is None:
-        listed = await git.run("ls-tree", "-r", "--name-only", "-z", tree, git_dir=repository.git_dir)
-    else:
-        options = ("--no-renames", "--ignore-submodules=all", "--name-only", "-z")
-        listed = await git.run("diff-tree", "-r", *options, repository.head, tree, git_dir=repository.git_dir)
-        if not listed:
-            raise ValueError("there is nothing to push: the workspace is as it was cloned")
-    return [os.fsdecode(path) for path in listed.split(b"\0") if path]
+async def _changed(repository: ClonedRepository, git: Git, tree: str) -> list[_Change]:
+    """What a tree has otherwise than what was cloned. Raises `ValueError` when that is nothing, or too much."""
+    base = repository.head
+    if base is None:  # the empty tree, which git knows without having it
+        out = await git.run("hash-object", "-t", "tree", "--stdin", git_dir=repository.git_dir)
+        base = out.decode().strip()
+    options = ("--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=all", "-z")
+    listed = await git.run("diff-tree", "-r", *options, base, tree, git_dir=repository.git_dir)
+    if not listed and repository.head is not None:
+        raise ValueError("there is nothing to push: the workspace is as it was cloned")
+    if len(listed) >= OUTPUT_BYTES:  # the list was cut off
+        raise ValueError("it changes more files than can be looked through for secrets")
+    words = listed.split(b"\0")
+    return [
+        _Change(os.fsdecode(path), *told.decode().split(" ")[1:4:2])  # :OLD-MODE MODE OLD-ID ID STATUS
+        for told, path in zip(words[:-1:2], words[1::2], strict=True)
+    ]
 
 
-def _refuse_secrets(files: Path, changed: Sequence[str], secrets: Redactor) -> None:
-    """Raise `ValueError` when a file that was changed holds a secret of this minion."""
-    for name in changed:
-        path = files / name
-        if secrets.holds(name) or (path.is_symlink() and secrets.holds(os.fsdecode(path.readlink()))):
-            raise ValueError("the name of a file holds a secret of this minion, which is never pushed")
-        if path.is_symlink() or not path.is_file():
-            continue
-        before = ""
-        with path.open("rb") as file:
-            while part := file.read(_PART):
-                text = part.decode("utf-8", "replace")
-                if secrets.holds(before + text):
-                    shown = "".join(sign if sign.isprintable() else "?" for sign in name)[:200]
-                    raise ValueError(f"{shown} holds a secret of this minion, which is never pushed")
+async def _refuse_secrets(changes: Sequence[_Change], git: Git, git_dir: Path, secrets: Redactor) -> None:
+    """Raise `ValueError` when what was changed holds a secret of this minion.
+
+    Looked at are git's own objects, which are what is pushed. A file of the workspace may be another thing: git
+    converts it as `.gitattributes` says (line ends, `working-tree-encoding`), and who can write to it still may.
+    """
+    for change in changes:
+        if secrets.holds(change.path):
+            raise ValueError(_NAME_HOLDS)
+    # Of a link the content is where it leads; that of a submodule is not here.
+    blobs: dict[str, _Change] = {}
+    for change in changes:
+        if change.mode.startswith(("100", "120")):
+            blobs.setdefault(change.blob, change)
+    async for blob, text in _contents(list(blobs), git, git_dir):
+        if await asyncio.to_thread(secrets.holds, text):
+            if blobs[blob].mode.startswith("120"):
+                raise ValueError(_NAME_HOLDS)
+            shown = "".join(sign if sign.isprintable() else "?" for sign in blobs[blob].path)[:200]
+            raise ValueError(f"{shown} holds a secret of this minion, which is never pushed")
+
+
+async def _contents(blobs: Sequence[str], git: Git, git_dir: Path) -> AsyncIterator[tuple[str, str]]:
+    """The content of blobs as text, a large one in parts that overlap; some megabytes are held at once."""
+    out = await git.run("cat-file", "--batch-check", git_dir=git_dir, stdin=_lines(blobs))
+    told = out.decode().splitlines()
+    together: list[str] = []
+    room = OUTPUT_BYTES
+    for head in [*told, ""]:
+        blob, _, size = head.partition(" blob ")
+        if head and not size:
+            raise ValueError(_NOT_GIVEN)
+        needed = len(head) + int(size or 0) + 2
+        if together and (needed > room or not head):
+            for each in await _read_together(together, git, git_dir):
+                yield each
+            together, room = [], OUTPUT_BYTES
+        if needed > room:
+            async for part in _read_in_parts(blob, git, git_dir):
+                yield blob, part
+        elif head:
+            together, room = [*together, head], room - needed
+
+
+async def _read_together(told: Sequence[str], git: Git, git_dir: Path) -> list[tuple[str, str]]:
+    """Blobs that fit into one answer of git, each told as `ID blob SIZE`."""
+    names = [head.partition(" ")[0] for head in told]
+    out, at, read = await git.run("cat-file", "--batch", git_dir=git_dir, stdin=_lines(names)), 0, []
+    for name, head in zip(names, told, strict=True):
+        begins = at + len(head) + 1
+        at = begins + int(head.rpartition(" ")[2]) + 1
+        if out[begins - len(head) - 1 : begins] != f"{head}\n".encode() or len(out) < at:
+            raise ValueError(_NOT_GIVEN)
+        read.append((name, out[begins : at - 1].decode("utf-8", "replace")))
+    return read
+
+
+async def _read_in_parts(blob: str, git: Git, git_dir: Path) -> AsyncIterator[str]:
+    """A large blob: git writes it to a file in the private folder as it is, converting nothing."""
+    made = git_dir / (await git.run("unpack-file", blob, git_dir=git_dir)).decode().strip()
+    decoder, before = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    try:
+        with made.open("rb") as file:
+            while part := await asyncio.to_thread(file.read, _PART):
+                text = before + decoder.decode(part)
+                yield text
                 before = text[-_OVERLAP:]
+    finally:
+        made.unlink()
+
+
+def _lines(names: Sequence[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
 
 
 async def kept_commit(effect: Effect, git: Git, git_dir: Path, order: Order) -> str | None:

@@ -201,8 +201,17 @@ def edit(call: dict[str, Any], _room: int) -> str:
     return f"Replaced {counted(found, 'occurrence')} in {path} (at {lines})."
 
 
+def place(call: dict[str, Any], _room: int) -> str:
+    """Where a path leads once every link is followed: below the folder of the call as from there, else whole.
+
+    No tool for a model: what a skill may do with a path is held against this too.
+    """
+    here, found = os.path.realpath("."), os.path.realpath(call.get("path") or ".")
+    return os.path.relpath(found, here) if f"{found}/".startswith(f"{here.rstrip('/')}/") else found
+
+
 TOOLS: dict[str, Callable[[dict[str, Any], int], str]] = {
-    "read": read, "write": write, "edit": edit, "glob": glob, "grep": grep,
+    "read": read, "write": write, "edit": edit, "glob": glob, "grep": grep, "place": place,
 }  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,7 @@ from server.contract.redaction import MARK, SHORTEST_SECRET, Redactor
 
 SECRET = 'p@ss"wörd/+\\ 7%'
 PLAIN = "hunter2-correct-horse"
+ODD = "aB3/dE+f9==x&y<z>'%2f\\n&amp;\n\\"
 PROSE = """\
 # Daily report
 
@@ -26,6 +29,17 @@ sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 and C:\\
 skeleton-key, ghp_short, xoxo, AKIA, -----BEGIN CERTIFICATE-----, user:pass, 12:30@noon
 """
 
+
+def small_percent(text: str) -> str:
+    """Percent-encoded text with small letters in its escapes."""
+    return re.sub("%..", lambda escape: escape[0].lower(), text)
+
+
+def numbered(text: str, letters: str, form: str) -> str:
+    """A text in which some letters are written as their numbers."""
+    return "".join(form.format(ord(letter)) if letter in letters else letter for letter in text)
+
+
 DISGUISES: dict[str, Callable[[str], str]] = {
     "as it is": lambda secret: secret,
     "reversed": lambda secret: secret[::-1],
@@ -35,13 +49,23 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "form": urllib.parse.quote_plus,
     "JSON": lambda secret: json.dumps(secret)[1:-1],
     "JSON unescaped": lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
+    "percent but for slashes": urllib.parse.quote,
+    "percent in small letters": lambda secret: small_percent(urllib.parse.quote(secret, safe="")),
+    "percent of JavaScript": lambda secret: urllib.parse.quote(secret, safe=";,/?:@&=+$-_.!~*'()#"),
+    "JSON of PHP": lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+    "JSON of Go": lambda secret: numbered(json.dumps(secret, ensure_ascii=False)[1:-1], "<>&", "\\u{:04x}"),
+    "JSON in capitals": lambda secret: numbered(json.dumps(secret)[1:-1], "@/+=%&<>'é", "\\u{:04X}"),
+    "HTML": html.escape,
+    "HTML but for quotes": lambda secret: html.escape(secret, quote=False),
+    "HTML in numbers": lambda secret: numbered(secret, "&<>\"'/=+@ é", "&#{:03};"),
+    "HTML in hex": lambda secret: numbered(secret, "&<>\"'/=+@ é", "&#x{:02X};"),
     "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
     "base64 for URLs": lambda secret: base64.urlsafe_b64encode(secret.encode()).decode(),
 }
 
 
 @pytest.mark.promise("ENV-2")
-@pytest.mark.parametrize("secret", [SECRET, PLAIN, "x" * 200, "äöüß€漢", "sixsix"])
+@pytest.mark.parametrize("secret", [SECRET, PLAIN, ODD, "x" * 200, "äöüß€漢😀", "sixsix"])
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_a_secret_is_taken_out_in_every_disguise(disguise: str, secret: str) -> None:
     dressed = DISGUISES[disguise](secret)
@@ -178,7 +202,43 @@ def test_a_cleaned_value_has_the_same_form(value: Any) -> None:
     assert json.loads(json.dumps(value).replace(PLAIN, MARK)) == clean
 
 
+@pytest.mark.promise("ENV-2")
+@pytest.mark.parametrize("disguise", ["as it is", "percent", "form", "JSON", "JSON unescaped", "hex", "base64"])
+def test_a_secret_too_long_for_every_spelling_is_taken_out_in_the_commonest(disguise: str) -> None:
+    secret = '{"key": "a/b+c&d"}\n' * 500
+    assert Redactor([secret]).text(f"before {DISGUISES[disguise](secret)} after").startswith(f"before {MARK}")
+
+
+@pytest.mark.promise("ENV-2")
+@given(secret=st.text("ab/+=&<%\\'\" é", min_size=SHORTEST_SECRET, max_size=12), data=st.data())
+def test_a_secret_is_taken_out_whichever_of_its_letters_an_encoder_escapes(
+    secret: str, data: st.DataObject
+) -> None:
+    form, always = data.draw(st.sampled_from([("%{:02x}", "%é"), ("\\u{:04X}", "\\"), ("&#x{:x};", "&")]))
+    chosen = data.draw(st.sets(st.sampled_from("/+=&<%\\'\" ")))
+    secret += "z"  # the last of them may be the beginning of its own escape
+    dressed = numbered(secret, f"{always}{''.join(chosen)}", form).replace("%e9", "%c3%a9")
+    assert Redactor([secret]).text(f"({dressed})") == f"({MARK})"
+
+
+@pytest.mark.parametrize("letter", ["/", "\\", "%", "&", " "])
+def test_text_full_of_what_nearly_is_a_secret_is_cleaned_in_time_of_its_length(letter: str) -> None:
+    secret, text = letter * 30 + "x", letter * 50_000
+    clean = Redactor([secret]).text(text + secret)
+    assert clean.startswith(text[:-30])
+    assert clean.endswith(MARK)
+
+
 def test_a_very_long_text_is_cleaned_to_its_end() -> None:
     long = "a:b@" * 50_000 + PLAIN + "://" * 50_000
     clean = Redactor([PLAIN]).text(long)
     assert clean == long.replace(PLAIN, MARK)
+
+
+def test_a_line_of_a_secret_of_several_lines_is_a_secret_and_what_frames_it_is_not() -> None:
+    framed = ("-----BEGIN KEY-----", "MIIEowIBAAKCAQEA7bq", "  x9/Lk+2mZqPq81+end=", "-----END KEY-----")
+    redactor = Redactor(["\n".join(framed)])
+    assert redactor.text(f"{framed[0]}\n{framed[1]}") == f"{framed[0]}\n{MARK}"
+    assert redactor.text(f"<{framed[2].strip()}>") == f"<{MARK}>"
+    assert redactor.holds(framed[1]) and not redactor.holds(framed[3])
+    assert redactor.text("\n".join(framed)) == MARK

@@ -63,6 +63,31 @@ def test_what_a_skill_may_not_use_is_denied_at_once_with_a_reason_and_a_gap(tmp_
 
 
 @pytest.mark.promise("MOD-4")
+def test_a_path_that_a_link_leads_away_from_what_a_skill_may_use_is_denied(tmp_path: Path) -> None:
+    async def work() -> None:
+        calls = [
+            use("write", path="src/a.txt", content="fine"), use("write", path="src/up/b.txt", content="not"),
+            use("edit", path="src/up/deploy.yml", old="old", new="new"),
+        ]  # fmt: skip
+        with scripted(calls, DONE) as api:
+            skill = a_skill(tmp_path, "look", allowed_tools=("Edit(src/**)", "Write(src/**)"))
+            order = order_in(tmp_path, api, skill)
+            shop = tmp_path / "run" / "workspace" / "shop"
+            (shop / "src").mkdir()
+            (shop / "src" / "up").symlink_to("..")
+            (shop / "deploy.yml").write_text("old")
+            async with session_of(order, api) as opened:
+                await opened.skills()
+        assert ((shop / "src/a.txt").read_text(), (shop / "deploy.yml").read_text()) == ("fine", "old")
+        assert not (shop / "b.txt").exists()
+        assert [words.partition(":")[0] for words in api.results(failed=True)] == ["Denied", "Denied"]
+        assert "src/up/b.txt leads to b.txt" in api.results(failed=True)[0]
+        assert len(opened.ledger.gaps) == 2
+
+    asyncio.run(work())
+
+
+@pytest.mark.promise("MOD-4")
 def test_an_effect_is_refused_while_the_model_can_still_hear_it_and_an_allowed_one_is_staged(
     tmp_path: Path,
 ) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from minion.engines.permissions import is_allowed, simple_words
+from minion.engines.permissions import is_allowed, is_allowed_at, is_held_to_paths, simple_words
+from tests.minion.workbenches import HOSTS, ask_file
 
 
 def test_an_empty_list_allows_everything() -> None:
@@ -151,6 +153,62 @@ def test_a_path_that_fits_the_pattern_may_be_used(tool: str, given: dict[str, An
 )  # fmt: skip
 def test_a_path_that_leads_elsewhere_is_refused(tool: str, given: dict[str, Any], allowed: str) -> None:
     assert is_allowed(tool, given, (allowed,)) is not None
+
+
+@pytest.mark.parametrize(
+    ("tool", "allowed", "held"),
+    [
+        ("edit", ("Edit(src/**)",), True), ("edit", ("Edit(src/**)", "Edit"), False), ("edit", (), False),
+        ("edit", ("Edit",), False), ("edit", ("Edit(**)",), False), ("edit", ("Read(src/**)",), False),
+        ("bash", ("Bash(git *)",), False), ("glob", ("LS(src/*)", "Read"), True),
+    ],
+)  # fmt: skip
+def test_where_a_path_leads_matters_where_a_file_tool_is_allowed_for_some_paths(
+    tool: str, allowed: tuple[str, ...], held: bool
+) -> None:
+    assert is_held_to_paths(tool, allowed) is held
+
+
+# (the tool, its input, where a path leads in the repository below, what is allowed, what is said of it)
+LINKS: list[tuple[str, dict[str, Any], str, str, str | None]] = [
+    ("edit", {"path": "src/up/deploy/prod.yml"}, "deploy/prod.yml", "Edit(src/**)", "src/up/deploy/prod.yml"),
+    ("write", {"path": "src/up/new/a"}, "new/a", "Write(src/**)", "src/up/new/a"),
+    ("write", {"path": "src/gone"}, "deploy/gone", "Write(src/**)", "src/gone"),
+    ("read", {"path": "src/out"}, "/etc/hostname", "Read(src/**)", "src/out"),
+    ("read", {"path": "src/up/../a.txt"}, "/a.txt", "Read(src/**)", "src/up/../a.txt"),
+    ("grep", {"pattern": "x", "path": "src/up"}, ".", "Grep(src/**)", "src/up"),
+    ("glob", {"pattern": "*", "path": "src/up"}, ".", "Glob(src/**)", "src/up"),
+    ("glob", {"pattern": "*.md", "path": "src/up"}, ".", "Glob(src/**/*.md)", "src/up"),
+    ("edit", {"path": "src/a.txt"}, "src/a.txt", "Edit(src/**)", None),
+    ("edit", {"path": "src/same"}, "src/a.txt", "Edit(src/**)", None),
+    ("write", {"path": "src/new/b"}, "src/new/b", "Write(src/**)", None),
+    ("glob", {"pattern": "*.txt", "path": "src"}, "src", "Glob(src/*.txt)", None),
+    ("grep", {"pattern": "x", "path": "src"}, "src", "Grep(src/**)", None),
+    ("read", {"path": "src/in"}, "src", "Read(src/**)", None),
+]
+
+
+@pytest.mark.parametrize(("tool", "given", "place", "allowed", "refused"), LINKS)
+@pytest.mark.parametrize("sandboxed", HOSTS)
+def test_a_link_leads_nowhere_that_a_skill_may_not_go_by_the_name_itself(
+    tmp_path: Path, *, tool: str, given: dict[str, Any], place: str, allowed: str, refused: str | None,
+    sandboxed: bool,
+) -> None:  # fmt: skip
+    yard = tmp_path / "yard"
+    for name in ("src/a.txt", "deploy/prod.yml"):
+        (yard / name).parent.mkdir(parents=True, exist_ok=True)
+        (yard / name).write_text("a\n")
+    links = {"up": "..", "gone": "../deploy/gone", "out": "/etc/hostname", "same": "a.txt", "in": "."}
+    for name, target in links.items():
+        (yard / "src" / name).symlink_to(target)
+    inside = "/workspace" if sandboxed else str(yard.resolve())
+    place = str(Path(inside).parent / "a.txt") if place == "/a.txt" else place
+    assert ask_file(tmp_path, "place", path=given["path"], sandboxed=sandboxed) == (True, place)
+    assert is_allowed(tool, given, (allowed,)) is None
+    said = is_allowed_at(tool, given, place, (allowed,))
+    pattern = allowed.partition("(")[2][:-1]
+    way_on = f"and {tool} may be used for `{pattern}` only: name a path that stays there."
+    assert said == (refused and f"{refused} leads to {place}, {way_on}")
 
 
 def test_a_pattern_of_many_stars_is_decided_without_trying_every_way() -> None:

@@ -39,16 +39,15 @@ def test_the_edge_of_a_stderr_that_the_tool_host_cut_is_left_out_of_the_log_and_
 
 
 def test_a_cut_stderr_does_not_make_a_whole_json_result_a_cut_one() -> None:
-    result = read_result(ToolResult(0, b'{"text": "all"}', b"e" * 9_000, 0, None, 5, 1_000), Redactor([]).data, MOST)
+    ended = ToolResult(0, b'{"text": "all"}', b"e" * 9_000, 0, None, 5, 1_000)
+    result = read_result(ended, Redactor([]).data, MOST)
     assert (result.state, result.text, result.truncated) == ("completed", "all", 0)
 
 
 def printed(stdout: str, most: int = MOST) -> TaskResult:
     """What a script's output comes to, of which the tool host fetched as much as it was asked to."""
     fetched, beyond = stdout.encode()[: most + CUT_EDGE], len(stdout.encode()) - most - CUT_EDGE
-    return read_result(
-        ToolResult(0, fetched, b"", max(0, beyond), None, 5), Redactor([SECRET]).data, most
-    )
+    return read_result(ToolResult(0, fetched, b"", max(0, beyond), None, 5), Redactor([SECRET]).data, most)
 
 
 def test_a_secret_on_the_edge_of_capped_output_leaves_no_part_of_itself() -> None:

@@ -177,6 +177,49 @@ def test_what_may_not_be_pushed_fails_by_repository_and_the_rest_is_delivered(tm
     assert (run["delivery"], run["verdict"]) == ("failed", "not-delivered")
 
 
+@pytest.mark.promise("ENV-2")
+def test_what_git_makes_of_a_file_is_what_is_looked_through_for_secrets(tmp_path: Path) -> None:
+    names = ("wide", "far", "linked", "first", "many")
+    repositories = {name: Repository(tmp_path, name) for name in names}
+    for name in names[:3]:
+        repositories[name].write("a.txt", "a\n")
+        repositories[name].commit("Begin")
+    home = home_for(tmp_path, *repositories.values())
+    write_secrets(home, {"shop_token": "hunter2-hunter2-ä"})
+    script = [
+        "os.chdir(os.path.dirname(os.getcwd()))",
+        "secret = 'hunter2' + '-hunter2-ä'",
+        write("wide/.gitattributes", "*.txt working-tree-encoding=UTF-16\n"),
+        "[open(f'wide/{name}.txt', 'w', encoding='utf-16').write(secret) for name in 'ab']",
+        # On the edge between two parts of a large file, in the middle of a letter.
+        "open('far/far.bin', 'wb').write((b'x' * (4 * 1024 * 1024 - 17)) + secret.encode() + b'x' * 9)",
+        "os.symlink('/tmp/' + secret, 'linked/link')",
+        write("first/a.txt", "x"),
+        "open('first/b.txt', 'w').write(secret)",
+        # Together more than git is asked for at once.
+        "[open(f'many/{number}.txt', 'w').write(str(number) * 700_000) for number in range(1, 9)]",
+        "open('many/9.txt', 'w').write(secret)",
+    ]
+    run = performed(home, "mend", given=staged("\n".join(script), *(push(f"{n}:claude/fix") for n in names)))
+    said = {target.split(":")[0]: (state, detail) for target, state, detail in effects_of(run)}
+    holds = "holds a secret of this minion, which is never pushed"
+    wheres = {
+        "wide": "a.txt", "far": "far.bin", "linked": "the name of a file", "first": "b.txt", "many": "9.txt",
+    }  # fmt: skip
+    assert said == {name: ("failed", f"{where} {holds}") for name, where in wheres.items()}
+
+
+def test_large_files_and_many_without_secrets_are_pushed_as_they_are(shop: Repository, mender: Home) -> None:
+    script = [
+        "open('large.bin', 'wb').write(bytes(range(256)) * 40_000)",
+        "[open(f'{number}.bin', 'wb').write(bytes([number]) * 700_000) for number in range(9)]",
+        "os.remove('roof.txt'); os.symlink('src', 'link'); open('empty', 'w').close()",
+    ]
+    run = mended(mender, shop, "\n".join(script), push("shop:claude/large"))
+    assert effects_of(run)[0][1] == "delivered"
+    assert shop.git("cat-file", "-s", "claude/large:large.bin") == str(256 * 40_000)
+
+
 @pytest.mark.promise("ENV-1")
 def test_no_hook_or_program_of_the_receiving_repository_runs(shop: Repository, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
