@@ -42,7 +42,7 @@ def check_holds_none(home: Home, body: bytes) -> None:
     held = next((name for name, value in secrets.items() if Redactor([value]).holds(written)), None)
     if held is not None:
         says = f"The routine holds the value of the secret {held}, which would be kept and shown with it."
-        raise Refused("secret_in_routine", says, hint="take it out of the file: no session is to know it")
+        raise Refused("routine_holds_secret", says, hint="take it out of the file: no session is to know it")
 
 
 def _used_by(

@@ -233,4 +233,4 @@ def test_a_routine_that_holds_a_kept_secret_is_refused_and_nothing_of_it_is_kept
     assert leaks(home, KEY) == []
     with pytest.raises(Refused) as caught:
         check_holds_none(home, f"content: use {KEY}".encode())
-    assert caught.value.code == "secret_in_routine"
+    assert caught.value.code == "routine_holds_secret"
