@@ -17,6 +17,7 @@ from server.contract.quota import Limits
 from tests.messages_api import Fault, Turn, scripted, text, use
 from tests.minion.model_sessions import a_skill, order_in, session_of
 
+pytestmark = pytest.mark.heavy
 DONE = [text("Done.")]
 SOON = {"retry-after": "0"}
 NO_RETRY = Policy(max_retries=0)
@@ -73,7 +74,6 @@ def test_what_is_not_the_api_is_told_nothing_more_and_named(tmp_path: Path, faul
     assert len(api.keys) == 1
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("body", [b"<html>a captive portal</html>", b"", b"[1]"])
 @pytest.mark.promise("MOD-2")
 def test_an_answer_that_is_none_is_asked_for_again(tmp_path: Path, body: bytes) -> None:
@@ -157,7 +157,6 @@ def test_an_answer_that_breaks_off_is_counted_and_asked_for_again(tmp_path: Path
     assert cut.dollars > 0
 
 
-@pytest.mark.heavy
 def test_an_api_that_is_not_there_interrupts_the_run(tmp_path: Path) -> None:
     async def work() -> None:
         with scripted(DONE) as api:
@@ -268,7 +267,6 @@ def test_half_a_character_is_not_sent_back(tmp_path: Path) -> None:
     assert "one ? two" in api.read()
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("events", [1, 2, 3, 5])
 @pytest.mark.promise("MOD-2")
 def test_a_stream_that_ends_before_its_answer_does_is_no_answer(tmp_path: Path, events: int) -> None:

@@ -17,7 +17,7 @@ from tests.minion.workbenches import HOSTS, Bench, commands, on_bench
 from tests.waiting import wait_until
 
 BOTH = pytest.mark.parametrize("sandboxed", HOSTS)
-pytestmark = pytest.mark.skipif(shutil.which("bash", path="/usr/bin:/bin") is None, reason="bash is not installed")
+pytestmark = [pytest.mark.heavy, pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")]
 UNREAD = "bash: this did not run: what the command before it left cannot be read, and is lost\n"
 
 
