@@ -128,7 +128,7 @@ def spell_instant(moment: str) -> str:
 
 def clip(text: str, most: int) -> str:
     """A text as one line of at most so many characters; `…` stands for what is left out."""
-    line = one_line(text)
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
