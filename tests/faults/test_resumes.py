@@ -18,8 +18,8 @@ from tests.whole.webhooks import Webhook, webhook
 
 SANDBOXES = ("none", "required")
 LONGEST_S = 60.0
-# The short version takes every eleventh boundary, each kind of death others than the next.
-STRIDE = 11
+# The short version takes every seventeenth boundary, each kind of death others than the next.
+STRIDE = 17
 # So many events after the first death comes the second one.
 SOON = 3
 Strike = Callable[[Minion, str], None]
