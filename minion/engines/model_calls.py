@@ -147,7 +147,7 @@ class ModelCaller:
             async with self._client.beta.messages.stream(**self._asked(request)) as stream:
                 message = await stream.get_final_message()
         except asyncio.CancelledError:
-            self.unanswered = _used_by(stream)
+            self.unanswered = _used_by(stream, request)
             raise
         except (anthropic.APIError, httpx2.HTTPError, *_NOT_UNDERSTOOD) as error:
             trouble = self._trouble(error, request, stream)
@@ -160,7 +160,7 @@ class ModelCaller:
         if message.stop_reason is None:  # it ended as a stream should, but before its message did
             words = "it ended in the middle"
             raise Trouble(
-                "stream_cut", model=request.model, run=self._run, words=words, tokens=_used_by(stream)
+                "stream_cut", model=request.model, run=self._run, words=words, tokens=_used_by(stream, request)
             )
         content = tuple(_as_sent(block) for block in message.content)
         detail = self._line(getattr(message.stop_details, "explanation", None) or "")
@@ -180,7 +180,7 @@ class ModelCaller:
         return asked
 
     def _trouble(self, error: Exception, request: Request, stream: Any) -> Trouble:
-        used, wait_s, words = _used_by(stream), None, ""
+        used, wait_s, words = _used_by(stream, request), None, ""
         if isinstance(error, anthropic.APIStatusError):
             kind, words = kind_of(error.status_code, error.body)
             wait_s = _retry_after(error.response)
@@ -229,10 +229,11 @@ def _retry_after(response: Any) -> float | None:
     return max(0.0, wait_s) if math.isfinite(wait_s) else None
 
 
-def _used_by(stream: Any) -> Tokens | None:
+def _used_by(stream: Any, request: Request) -> Tokens | None:
     """What a stream had used when it broke off: it is billed, as far as it came.
 
-    The API says only at an answer's end what was written: until then it is told by what came of it.
+    The API says only at an answer's end what was written: until then it is told by what came of it, and never more
+    than it was let to write.
     """
     if stream is None:
         return None
@@ -242,7 +243,7 @@ def _used_by(stream: Any) -> Tokens | None:
         tokens = _tokens(message.usage)
     except _NOT_UNDERSTOOD:  # it broke off before its first event, or holds what cannot be counted
         return None
-    return replace(tokens, output=max(tokens.output, came))
+    return replace(tokens, output=max(tokens.output, min(came, request.most_output)))
 
 
 def _tokens(usage: Any) -> Tokens:

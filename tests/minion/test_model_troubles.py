@@ -288,6 +288,12 @@ def test_what_an_answer_had_written_when_it_broke_off_is_counted(tmp_path: Path)
 
 
 @pytest.mark.promise("BUD-1")
+def test_an_answer_that_goes_on_beyond_what_it_was_let_to_write_costs_no_more_than_that(tmp_path: Path) -> None:
+    _, api, ledger, _ = attempt(tmp_path, [text("word " * 40_000)], faults=[Fault(cut=3)])
+    assert ledger.calls[0].tokens.output == api.asked[0]["max_tokens"]
+
+
+@pytest.mark.promise("BUD-1")
 def test_a_call_that_is_stopped_in_the_middle_is_counted(tmp_path: Path) -> None:
     async def work() -> None:
         silent = threading.Event()
