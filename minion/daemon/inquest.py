@@ -12,6 +12,7 @@ from minion.daemon.judgement import (
     GOOD,
     after,
     bad_file,
+    brief,
     failing,
     is_missed,
     made_up_for,
@@ -19,7 +20,6 @@ from minion.daemon.judgement import (
     not_delivered,
     not_paused,
     on_time_again,
-    one_line,
     paused_itself,
     rise,
     well_again,
@@ -134,7 +134,7 @@ class Inquest:
                 says = f"The dead-man's switch of {name} is called again."
                 await self._close(db, name, "ping_failed", says)
             else:
-                says = f"The dead-man's switch of {name} cannot be called: {one_line(problem)}."
+                says = f"The dead-man's switch of {name} cannot be called: {brief(problem)}."
                 await self._open(db, name, "ping_failed", says)
 
     async def _look_at_files(self, db: Connection) -> None:
@@ -153,7 +153,7 @@ class Inquest:
         for name, (decision, kind, question) in questions.items():
             if told.get(name) != decision:
                 does = "asks people" if kind == "question" else "waits for a decision"
-                says = f"{name} {does}: {one_line(question)}"
+                says = f"{name} {does}: {brief(question)}"
                 if kind != "question" and await is_question(db, told.get(name)):
                     # What holds the routine is told anew, though people were told of a question before.
                     await close_alert(db, name, "waits", says, now=instant(self.now), quietly=True)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime, tzinfo
 from typing import Final
 
+from minion.spelling import clip, one_line
 from minion.store.alerts import Kind
 from minion.store.watches import KEPT_COSTS, RunEnded, SlotEnded, Watched
 from server.contract.digest import parse_instant
@@ -136,10 +137,9 @@ def moment(text: str, zone: tzinfo) -> str:
     return f"{at:%a %Y-%m-%d %H:%M} {at.isoformat()[-6:]}"
 
 
-def one_line(text: str) -> str:
+def brief(text: str) -> str:
     """A text from outside as one line of bounded length that drives no terminal."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return clip(one_line(text), _LONGEST)
 
 
 def _median(figures: Sequence[float]) -> float:
@@ -153,5 +153,5 @@ def _times(failures: int) -> str:
 
 
 def _because(why: str | None) -> str:
-    words = one_line(why or "").removeprefix(COULD_NOT_START)
+    words = brief(why or "").removeprefix(COULD_NOT_START)
     return f": {words}" + ("" if words.endswith((".", "…", "!", "?")) else ".") if words else "."

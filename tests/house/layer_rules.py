@@ -197,6 +197,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         CONTRACT,
         "minion.wire",
         "minion.config",
+        "minion.spelling",
         "minion.engines.registry",
         "minion.models",
         "minion.process_table",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,25 @@ def test_what_a_run_may_put_before_people_is_counted_over_its_interruptions(tmp_
                 await opened.session.skill(order.skills[1], [("one", done)], timeout_s=20)
             assert (len(opened.ledger.questions), len(opened.ledger.gaps)) == (4, 15)
             assert "asks 10 questions" in " ".join(api.results(failed=True))
+
+    asyncio.run(work())
+
+
+@pytest.mark.promise("BUD-1")
+def test_a_run_that_goes_on_leaves_room_for_all_that_its_first_call_reads_again(tmp_path: Path) -> None:
+    async def work() -> None:
+        turns = ([text("word " * 60_000)], DONE)
+        with scripted(*turns) as api:
+            skills = (a_skill(tmp_path, "one"), a_skill(tmp_path, "two"))
+            order = order_in(tmp_path, api, *skills, limits=Limits(dollars=9))
+            async with session_of(order, api) as opened:
+                done = await opened.session.skill(order.skills[0], [], timeout_s=20)
+            poor = replace(resumed(order), limits=Limits(dollars=0.3))
+            async with session_of(poor, api) as opened:
+                await opened.session.skill(order.skills[1], [("one", done)], timeout_s=20)
+            first, again = (asked["max_tokens"] for asked in api.asked)
+        # $0.3, less the 100,000 tokens at $2 a million that are read again, writes 10,000 at $10.
+        assert (first, 8_000 < again < 10_100) == (16_384, True)
 
     asyncio.run(work())
 
